@@ -1,0 +1,1 @@
+"""The agent of a Colchis cluster: it runs containers on one host."""

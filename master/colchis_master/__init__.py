@@ -1,0 +1,1 @@
+"""The master of a Colchis cluster: it decides what runs where."""
