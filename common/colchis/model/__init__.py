@@ -1,0 +1,1 @@
+"""The words of Colchis as immutable types: resources, constraints, apps, clusters, plans."""

@@ -1,0 +1,1 @@
+"""What constraints mean: the one definition that judges every placement."""
