@@ -7,8 +7,8 @@ judge their plans.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from colchis.model.cluster import CLUSTER, Cluster, Container, ContainerId
-from colchis.model.constraints import Atom, Rule, Scope, TagExpr
+from colchis.model.cluster import Cluster, Container, ContainerId
+from colchis.model.constraints import CLUSTER, NODE, Atom, Rule, Scope, TagExpr
 from colchis.model.plan import Violation
 
 
@@ -164,7 +164,7 @@ def _atom_misses(
         return [f"{node} is in no set of {atom.group}"]
     texts = []
     for name in sets:
-        where = f"on {node}" if atom.group == "node" else f"in {atom.group} {name}"
+        where = f"on {node}" if atom.group == NODE else f"in {atom.group} {name}"
         if atom.group == CLUSTER:
             where = "in the cluster"
         for target in atom.targets:
