@@ -1,0 +1,1 @@
+"""What crosses between hosts: messages, their encoding, and who may speak."""
