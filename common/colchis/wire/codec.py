@@ -17,9 +17,9 @@ class WireError(ColchisError):
 class Codec(Generic[Message]):
     """MessagePack of a union of tagged structs."""
 
-    def __init__(self, kind: object, limit: int = MAX_MESSAGE) -> None:
+    def __init__(self, kind: object, *, limit: int = MAX_MESSAGE) -> None:
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(
-            kind,  # type: ignore[arg-type]  # a union is no type to mypy
+            kind,
         )
         self._encoder = msgspec.msgpack.Encoder()
         self._limit = limit
