@@ -1,0 +1,130 @@
+"""No cgroups: groups are lists of processes, found again through /proc, stopped by SIGSTOP.
+
+A group is a plain file to which processes write their pid. It stands for those processes, all
+their descendants and everyone in the sessions they lead. A process that leaves both its parents
+and its session escapes; nothing is limited.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+from colchis_agent.cgroups.base import CgroupError, CgroupTree, Limits, Usage, checked_name
+from colchis_agent.cgroups.proc import Process, processes
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class NoCgroups(CgroupTree):
+    """The degraded tree of an agent without root and without delegated cgroups."""
+
+    kind = "none"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._root / checked_name(name)
+
+    def create(self, name: str, limits: Limits) -> None:
+        self._file(name).touch(mode=0o600)
+
+    def set_limits(self, name: str, limits: Limits) -> None:
+        self._existing(name)
+
+    def _existing(self, name: str) -> Path:
+        file = self._file(name)
+        if not file.is_file():
+            raise CgroupError(f"there is no group {name}")
+        return file
+
+    def procs_files(self, name: str) -> tuple[Path, ...]:
+        return (self._file(name),)
+
+    def oom_file(self, name: str) -> Path | None:
+        return None
+
+    def delegate(self, name: str, uid: int, gid: int) -> None:
+        self._existing(name)
+
+    def _members(self, name: str) -> dict[int, Process]:
+        """Live members; a pid that was reused since it joined is no member.
+
+        A process joins after it started, so one that started later than the last join recorded in
+        the file carries a reused pid. ``btime`` has whole seconds, hence the slack of one.
+        """
+        file = self._existing(name)
+        joined_at = file.stat().st_mtime + 1.0
+        everyone = processes()
+        roots = {
+            pid
+            for pid in map(int, file.read_text().split())
+            if pid in everyone and everyone[pid].started_at <= joined_at
+        }
+        members: set[int] = set()
+        grown = roots
+        while grown - members:
+            members |= grown
+            grown = {
+                process.pid
+                for process in everyone.values()
+                if process.parent in members or process.session in roots
+            }
+        return {pid: everyone[pid] for pid in members if everyone[pid].state != "Z"}
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        for pid in self._members(name):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+            except PermissionError as error:
+                raise CgroupError(f"cannot signal process {pid} of {name}: {error}") from error
+
+    def freeze(self, name: str) -> None:
+        self._signal(name, signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self._signal(name, signal.SIGCONT)
+
+    def is_frozen(self, name: str) -> bool:
+        members = self._members(name)
+        return bool(members) and all(process.state in "Tt" for process in members.values())
+
+    def usage(self, name: str) -> Usage:
+        members = self._members(name).values()
+        return Usage(
+            cpu_seconds=sum(process.cpu_ticks for process in members) / TICKS,
+            memory_bytes=sum(process.resident_pages for process in members) * PAGE,
+            pids=sum(process.threads for process in members),
+        )
+
+    def pids(self, name: str) -> tuple[int, ...]:
+        return tuple(sorted(self._members(name))) if self._file(name).exists() else ()
+
+    def kill(self, name: str) -> bool:
+        if not self._file(name).exists():
+            return True
+        self._signal(name, signal.SIGSTOP)
+        self._signal(name, signal.SIGKILL)
+        return not self._members(name)
+
+    def remove(self, name: str) -> None:
+        if self._file(name).exists():
+            if self._members(name):
+                raise CgroupError(f"cannot remove group {name}: it still holds processes")
+            self._file(name).unlink()
+
+    def names(self) -> tuple[str, ...]:
+        if not self._root.is_dir():
+            return ()
+        return tuple(sorted(file.name for file in self._root.iterdir() if file.is_file()))
+
+    def unenforced(self) -> tuple[str, ...]:
+        return ("cpus", "memory", "pids", "freezer")
+
+    def close(self) -> None:
+        if self._root.is_dir() and not self.names():
+            self._root.rmdir()
