@@ -1,0 +1,1 @@
+"""The `colchis` command: one module for each family of verbs."""

@@ -1,0 +1,74 @@
+"""`constraint list|add|remove`: the rules in force."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from colchis.cli.connect import ConnectionOption, client
+from colchis.cli.output import Output, OutputOption, say, show, table
+
+
+def register(app: typer.Typer) -> None:
+    constraint = typer.Typer(no_args_is_help=True, help="List, add and remove rules.")
+    constraint.command("list")(list_constraints)
+    constraint.command("add")(add)
+    constraint.command("remove")(remove)
+    app.add_typer(constraint, name="constraint")
+
+
+def list_constraints(
+    output: OutputOption = Output.TABLE, connection: ConnectionOption = None
+) -> None:
+    """Show every rule in force, apps' and operator's, with how many containers miss it."""
+    with client(connection) as master:
+        constraints = master.constraints()
+    show(output, {"constraints": constraints}, [_table(constraints)])
+
+
+def _table(constraints: Iterable[dict[str, Any]]) -> Table:
+    return table(
+        ("NAME", "OF", "CONSTRAINT", "WEIGHT", "HARD", "EXPIRES", "MISSED BY"),
+        (
+            (
+                c["name"],
+                c["app"] or "operator",
+                c["constraint"],
+                f"{c['weight']:g}",
+                "yes" if c["hard"] else "no",
+                None if c["expires_in"] is None else f"in {c['expires_in']:.0f} s",
+                c["violating"],
+            )
+            for c in constraints
+        ),
+    )
+
+
+def add(
+    constraint: Annotated[str, typer.Argument(help='Such as "{web, {web, 0, 1}, rack}".')],
+    name: Annotated[str, typer.Option(help="To remove it by, and to read in reports.")] = "",
+    weight: Annotated[float, typer.Option(min=0)] = 1.0,
+    hard: Annotated[bool, typer.Option(help="Never to be broken by a placement.")] = False,
+    expires: Annotated[str, typer.Option(help="A lifetime, such as 2h.")] = "",
+    connection: ConnectionOption = None,
+) -> None:
+    """Put an operator's rule in force for every container."""
+    rule: dict[str, Any] = {"constraint": constraint, "weight": weight, "hard": hard}
+    if name:
+        rule["name"] = name
+    if expires:
+        rule["expires"] = expires
+    with client(connection) as master:
+        master.add_constraints([rule])
+    say(f"{name or constraint}: in force")
+
+
+def remove(
+    name: Annotated[str, typer.Argument(help="Its name, or its text where it has none.")],
+    connection: ConnectionOption = None,
+) -> None:
+    """Take an operator's rule out of force."""
+    with client(connection) as master:
+        master.remove_constraint(name)
+    say(f"{name}: removed")

@@ -1,0 +1,1 @@
+"""Talking to a master from outside the cluster."""
