@@ -1,0 +1,273 @@
+"""The ``process`` driver: containers are plain processes in a cgroup, each below a shim.
+
+Nothing about a container lives in this object. It can be dropped at any moment and made anew over
+the same folder and tree; ``launch`` is written so that this is true in the middle of it as well:
+the intent is on disk before the first effect, and a second shim finds the first one's lock or
+record and does nothing.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from colchis_agent.cgroups import CgroupError, CgroupTree, Limits, Usage
+from colchis_agent.driver import shim
+from colchis_agent.driver.folder import Identity, Intent, StateFolder, folder_name, ref_of
+from colchis_agent.driver.model import (
+    ContainerRef,
+    ContainerState,
+    DriverError,
+    Gone,
+    LaunchSpec,
+    NeverStarted,
+    Running,
+)
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHIM_GROUP = "_shims"
+SHIM_START_SECONDS = 60.0
+LOCK_PAUSE = 0.01
+
+
+class ProcessDriver:
+    """Starts, watches and ends containers whose state is kept in folders below ``root``.
+
+    Methods block for milliseconds (``launch`` for tens of them) and raise DriverError. They may be
+    called from any thread, for one container from one at a time.
+    """
+
+    def __init__(self, root: Path, tree: CgroupTree) -> None:
+        self._root = root
+        self._tree = tree
+        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+    def _folder(self, ref: ContainerRef) -> StateFolder:
+        return StateFolder(self._root / folder_name(ref))
+
+    def group(self, ref: ContainerRef) -> str:
+        """Name of the container's group in the cgroup tree."""
+        return folder_name(ref)
+
+    def launch(self, spec: LaunchSpec) -> None:
+        """Start the container unless it was started before.
+
+        Returns once its main process exists, or is known not to start (``inspect`` then says
+        ``failed``). After an error, or the death of the caller at any point, the same call may be
+        made again, and never starts the container twice.
+        """
+        if not spec.command:
+            raise DriverError(f"{spec.ref} has no command")
+        folder = self._folder(spec.ref)
+        if not isinstance(folder.state(), Gone | NeverStarted):
+            return
+        with _told(f"cannot launch {spec.ref}"):
+            folder.path.mkdir(mode=0o711, exist_ok=True)
+            self._tree.create(self.group(spec.ref), spec.limits)
+            if spec.delegate and spec.uid is not None:
+                self._tree.delegate(self.group(spec.ref), spec.uid, _gid(spec))
+            cwd = spec.cwd or self._work_folder(folder, spec)
+            shim.write_json(folder.env_file, {"PATH": DEFAULT_PATH, **spec.env})
+            shim.write_json(folder.intent_file, msgspec.to_builtins(self._intent(spec, cwd)))
+            self._start_shim(folder)
+
+    def _work_folder(self, folder: StateFolder, spec: LaunchSpec) -> Path:
+        work = folder.path / "work"
+        work.mkdir(mode=0o700, exist_ok=True)
+        if spec.uid is not None:
+            os.chown(work, spec.uid, _gid(spec))
+        return work
+
+    def _intent(self, spec: LaunchSpec, cwd: Path) -> Intent:
+        name = self.group(spec.ref)
+        oom_file = self._tree.oom_file(name)
+        return Intent(
+            container=spec.ref.container,
+            incarnation=spec.ref.incarnation,
+            command=spec.command,
+            cwd=str(cwd),
+            uid=spec.uid,
+            gid=None if spec.uid is None and spec.gid is None else _gid(spec),
+            join=tuple(map(str, self._tree.procs_files(name))),
+            shim_join=self._shim_group(),
+            oom_file=str(oom_file) if oom_file else None,
+            log_bytes=spec.log_bytes,
+            log_files=spec.log_files,
+        )
+
+    def _shim_group(self) -> tuple[str, ...]:
+        """Shims leave the agent's own cgroup, so that stopping its service spares them."""
+        if self._tree.kind == "none":
+            return ()
+        self._tree.create(SHIM_GROUP, Limits())
+        return tuple(map(str, self._tree.procs_files(SHIM_GROUP)))
+
+    @staticmethod
+    def _start_shim(folder: StateFolder) -> None:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", shim.__file__, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env={},
+            timeout=SHIM_START_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise DriverError(done.stderr.decode(errors="replace").strip())
+
+    def inspect(self, ref: ContainerRef) -> ContainerState:
+        """What the container is doing, from its files, its lock and the process table."""
+        return self._folder(ref).state()
+
+    def adopt_all(self) -> dict[ContainerRef, ContainerState]:
+        """Every container this driver ever launched and did not discard, with its state."""
+        found: dict[ContainerRef, ContainerState] = {}
+        for path in sorted(self._root.iterdir()):
+            ref = ref_of(path.name) if path.is_dir() else None
+            if ref is not None:
+                found[ref] = StateFolder(path).state()
+        return found
+
+    def exit_descriptor(self, ref: ContainerRef) -> int | None:
+        """A pidfd, readable once the container has ended; None if it runs no more.
+
+        The caller closes it. It spares an event loop the polling of ``inspect``.
+        """
+        record = self._folder(ref).shim()
+        return _open(record.shim) if record else None
+
+    def terminate(self, ref: ContainerRef) -> bool:
+        """Ask the main process to end (SIGTERM), thawing it so that it can.
+
+        False if there is nobody to ask.
+        """
+        with _told(f"cannot terminate {ref}"):
+            if not isinstance(self.inspect(ref), Running):
+                return False
+            record = self._folder(ref).shim()
+            if record is None or record.child is None:
+                return False
+            sent = send(record.child, signal.SIGTERM)
+            self._tree.thaw(self.group(ref))
+            return sent
+
+    def kill(self, ref: ContainerRef) -> bool:
+        """One round of SIGKILL for all of the container, frozen or not.
+
+        True once none of its processes is left; call it again until then.
+        """
+        name = self.group(ref)
+        with _told(f"cannot kill {ref}"):
+            return not self._tree.exists(name) or self._tree.kill(name)
+
+    def suspend(self, ref: ContainerRef) -> None:
+        """Take all of the container off the cpu, memory kept; see ``is_suspended``."""
+        with _told(f"cannot suspend {ref}"):
+            self._tree.freeze(self.group(ref))
+
+    def resume(self, ref: ContainerRef) -> None:
+        """Give it its cpus back."""
+        with _told(f"cannot resume {ref}"):
+            self._tree.thaw(self.group(ref))
+
+    def is_suspended(self, ref: ContainerRef) -> bool:
+        """Whether every process of the container is off the cpu."""
+        with _told(f"cannot inspect {ref}"):
+            return self._tree.is_frozen(self.group(ref))
+
+    def usage(self, ref: ContainerRef) -> Usage:
+        """What it has used so far; zero once it is discarded."""
+        name = self.group(ref)
+        with _told(f"cannot measure {ref}"):
+            return self._tree.usage(name) if self._tree.exists(name) else Usage()
+
+    def set_limits(self, ref: ContainerRef, limits: Limits) -> None:
+        """Replace the limits of a container that runs."""
+        with _told(f"cannot limit {ref}"):
+            self._tree.set_limits(self.group(ref), limits)
+
+    def read_logs(self, ref: ContainerRef, offset: int, limit: int) -> tuple[bytes, int]:
+        """Output from a logical offset on, and the next offset; see StateFolder.read_logs."""
+        return self._folder(ref).read_logs(offset, limit)
+
+    @staticmethod
+    def _lock_ended(folder: StateFolder, timeout: float) -> int:
+        """Take the lock; a shim that has written how it ended is about to let go of it."""
+        deadline = time.monotonic() + timeout
+        while (lock := shim.take_lock(folder.lock_file)) is None:
+            if not folder.exit_file.exists() or time.monotonic() > deadline:
+                raise DriverError("it still runs")
+            time.sleep(LOCK_PAUSE)
+        return lock
+
+    def discard(self, ref: ContainerRef, timeout: float = 10.0) -> None:
+        """Forget a container that is over or never started: processes, cgroup, files.
+
+        Raises DriverError, and keeps the record, while its shim lives or its processes will not
+        die within ``timeout`` seconds.
+        """
+        folder = self._folder(ref)
+        if isinstance(folder.state(), Gone):
+            return
+        with _told(f"cannot discard {ref}"):
+            # With the lock ours, a shim that is late (its agent died) finds it has lost.
+            lock = self._lock_ended(folder, timeout)
+            try:
+                name = self.group(ref)
+                if self._tree.exists(name):
+                    if not self._tree.kill_all(name, timeout):
+                        raise DriverError("some of its processes will not die")
+                    self._tree.remove(name)
+                shutil.rmtree(folder.path)
+            finally:
+                os.close(lock)
+
+
+def _gid(spec: LaunchSpec) -> int:
+    """The group to run as: as given, else the one numbered like the user."""
+    gid = spec.gid if spec.gid is not None else spec.uid
+    return -1 if gid is None else gid
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (CgroupError, DriverError, OSError, subprocess.TimeoutExpired) as error:
+        raise DriverError(f"{what}: {error}") from error
+
+
+def _open(identity: Identity) -> int | None:
+    """A pidfd of exactly this process; None if it is gone, whoever has its pid now."""
+    try:
+        descriptor = os.pidfd_open(identity.pid)
+    except ProcessLookupError:
+        return None
+    # The descriptor holds one process for good, so checking after opening leaves no gap.
+    if identity.alive():
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def send(identity: Identity, number: signal.Signals) -> bool:
+    """Signal this process and never one that merely has its pid; False if it is gone."""
+    descriptor = _open(identity)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
