@@ -1,0 +1,217 @@
+"""What the task scheduler takes in, and what it tells the world to do.
+
+Every event has an ``id`` chosen by whoever made it; the instructions that follow from it and the
+recorded reasons repeat it as ``cause``. A task is named by an id that is unique among the live
+tasks of the scheduler, and each try at it by a number that grows. News of a task or an attempt that
+the scheduler no longer knows is stale and changes nothing, so duplicates and late messages are
+harmless.
+"""
+
+from dataclasses import dataclass
+
+STREAM = 1
+BATCH = 2
+PRIORITIES = {"stream": STREAM, "batch": BATCH}
+"""Priorities with names; lower is more urgent, any integer will do."""
+
+
+# --- events ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorJoined:
+    """An executor with ``cores`` free slots. One that is known already is left as it is."""
+
+    id: str
+    executor: str
+    node: str
+    cores: int
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorLost:
+    """The executor and all it held are gone; its tasks run again elsewhere."""
+
+    id: str
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorPulse:
+    """One heartbeat; None where the executor does not know.
+
+    ``spilled`` counts bytes since the last heartbeat, ``memory`` and ``gc`` are shares 0..1.
+    """
+
+    id: str
+    executor: str
+    spilled: float | None = None
+    memory: float | None = None
+    gc: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task of a stage.
+
+    ``prefer`` names a node or an executor. ``attempt`` is the number of its first attempt, for
+    tasks that had earlier lives. ``memory_bytes`` is what it is expected to hold.
+    """
+
+    task: str
+    memory_bytes: int = 0
+    prefer: str | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StageSubmitted:
+    """Tasks whose inputs are ready. ``weight`` is the job's share under the policy ``fair``.
+
+    The same stage may be submitted again with further tasks (lost results made anew).
+    """
+
+    id: str
+    job: str
+    stage: str
+    priority: int
+    tasks: tuple[TaskSpec, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFinished:
+    """The attempt ended well, whatever was ordered meanwhile: its slot is free."""
+
+    id: str
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """The attempt ended badly; with ``retry`` the task goes back to the queue."""
+
+    id: str
+    task: str
+    attempt: int
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The executor acknowledges a :class:`Suspend`: the attempt is off its core.
+
+    ``suspension`` repeats the number in the order, so that an old acknowledgement is never taken
+    for a new one; None, for transports that neither repeat nor reorder, means the latest order.
+    """
+
+    id: str
+    task: str
+    attempt: int
+    suspension: int | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """The executor acknowledges a :class:`Kill`: nothing of the attempt is left."""
+
+    id: str
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The attempt has done this share (0..1) of its work."""
+
+    id: str
+    task: str
+    attempt: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """Nothing of the job is to run any more."""
+
+    id: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; due at :meth:`TaskScheduler.next_wakeup`."""
+
+    id: str
+
+
+Event = (
+    ExecutorJoined
+    | ExecutorLost
+    | ExecutorPulse
+    | StageSubmitted
+    | TaskFinished
+    | TaskFailed
+    | Suspended
+    | Killed
+    | Progress
+    | JobCancelled
+    | Tick
+)
+
+
+# --- instructions ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start this attempt in a slot of the executor."""
+
+    cause: str
+    task: str
+    attempt: int
+    executor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    """Take the attempt off its core, keeping its memory; answer with :class:`Suspended`.
+
+    If it has not started yet it is held back; if it ends first the answer is its end.
+    """
+
+    cause: str
+    task: str
+    attempt: int
+    executor: str
+    reason: str
+    suspension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Give the suspended attempt a slot of its executor again. Needs no answer."""
+
+    cause: str
+    task: str
+    attempt: int
+    executor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the attempt, running or suspended; answer with :class:`Killed`, or its end."""
+
+    cause: str
+    task: str
+    attempt: int
+    executor: str
+    reason: str
+
+
+Instruction = Launch | Suspend | Resume | Kill
