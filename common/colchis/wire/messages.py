@@ -153,12 +153,16 @@ FromAgent: TypeAlias = Hello | Heartbeat | Report | Done | LogChunk | Bye
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """Answer to ``Hello``. Orders of a lower epoch are refused from now on."""
+    """Answer to ``Hello``. Orders of a lower epoch are refused from now on.
+
+    ``api`` is the address of the HTTP API that containers are told, empty where there is none.
+    """
 
     protocol: int
     epoch: Count
     heartbeat_interval: Seconds
     cluster: Name
+    api: Text = ""
 
 
 class Refused(Struct, frozen=True, tag="refused"):
@@ -168,7 +172,12 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 
 class Start(Struct, frozen=True, tag="start"):
-    """Run a container. Starting an incarnation that runs or has run changes nothing."""
+    """Run a container. Starting an incarnation that runs or has run changes nothing.
+
+    Order numbers grow within an epoch; of two orders for a container the one with the lower
+    ``(epoch, order)`` is overtaken, whenever it arrives. ``token`` reads the app's own state over
+    the HTTP API; the container finds it in the file ``COLCHIS_TOKEN_FILE``.
+    """
 
     epoch: Count
     order: Count
@@ -179,6 +188,7 @@ class Start(Struct, frozen=True, tag="start"):
     resources: dict[Name, Count]
     restart: Literal["always", "on-failure", "never"]
     executor: bool = False
+    token: Text = ""
 
 
 class Stop(Struct, frozen=True, tag="stop"):
