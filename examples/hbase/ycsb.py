@@ -193,7 +193,7 @@ def count_rows(table: Table) -> int:
 
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """Load, run every mix in order, count. Raises UnreachableError and RefusedError."""
+    """Load, run every workload in order, count. Raises UnreachableError and RefusedError."""
     lookup = Lookup(options.api, options.app, options.token_file)
     runner = Runner(lookup, options.threads, options.timeout, options.seed)
     table = runner.table()
@@ -202,16 +202,16 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
         table.truncate()
         loaded = runner.load(options.records).report()
         numbers = RecordNumbers(options.records)
-        mixes = []
-        for name in options.mixes:
+        workloads = []
+        for name in options.workloads:
             measured = runner.run(MIXES[name], numbers, options.operations, options.seconds)
-            mixes.append({"mix": name, **measured.report()})
+            workloads.append({"workload": name, **measured.report()})
         return {
             "app": options.app,
             "records": options.records,
             "threads": options.threads,
             "load": loaded,
-            "mixes": mixes,
+            "workloads": workloads,
             "rows": count_rows(table),
             "servers": table.status()["servers"],
         }
@@ -221,26 +221,23 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
 
 def format_table(report: dict[str, Any]) -> str:
     """The report as text."""
-    header = f"{'phase':<6}{'kind':<8}{'ops':>8}{'ops/s':>10}" + "".join(
-        f"{name + ' ms':>11}" for name in ("mean", "p50", "p95", "p99", "max")
-    )
-    lines = [header]
-    for phase in [{"mix": "load", **report["load"]}, *report["mixes"]]:
+    columns = ("mean", "p50", "p95", "p99", "max")
+    header = f"{'phase':<6}{'kind':<8}{'ops':>8}{'ops/s':>10}"
+    lines = [header + "".join(f"{name + ' ms':>11}" for name in columns)]
+    for phase in [{"workload": "load", **report["load"]}, *report["workloads"]]:
         total = {"count": phase["operations"], **phase["latency_ms"]}
         for kind, figures in [("all", total), *phase["kinds"].items()]:
-            rate = f"{phase['throughput']:>10.1f}" if kind == "all" else " " * 10
-            lines.append(
-                f"{phase['mix'] if kind == 'all' else '':<6}{kind:<8}{figures['count']:>8}{rate}"
-                + "".join(
-                    f"{figures.get(n, 0):>11.3f}" for n in ("mean", "p50", "p95", "p99", "max")
-                )
-            )
-    missing = sum(mix["missing"] for mix in report["mixes"])
+            name, rate = "", ""
+            if kind == "all":
+                name, rate = phase["workload"], f"{phase['throughput']:.1f}"
+            latencies = "".join(f"{figures.get(column, 0):>11.3f}" for column in columns)
+            lines.append(f"{name:<6}{kind:<8}{figures['count']:>8}{rate:>10}{latencies}")
+    missing = sum(workload["missing"] for workload in report["workloads"])
     lines.append(f"{report['rows']} rows in the table, {missing} reads missed their record")
     return "\n".join(lines)
 
 
-def _mixes(text: str) -> str:
+def _workloads(text: str) -> str:
     names = text.upper().replace(",", "")
     unknown = sorted(set(names) - set(MIXES))
     if unknown or not names:
@@ -260,9 +257,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--token-file", type=Path, help="file with a token for the API")
     parser.add_argument("--app", default="hbase", help="name of the application")
     parser.add_argument("--records", type=_positive, default=1000)
-    parser.add_argument("--operations", type=_positive, default=1000, help="per mix")
-    parser.add_argument("--seconds", type=float, default=0.0, help="time limit per mix; 0: none")
-    parser.add_argument("--mixes", type=_mixes, default=DEFAULT_ORDER, help="such as ABF")
+    parser.add_argument("--operations", type=_positive, default=1000, help="per workload")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="time limit per workload; 0: none"
+    )
+    parser.add_argument("--workloads", type=_workloads, default=DEFAULT_ORDER, help="such as ABF")
     parser.add_argument("--threads", type=_positive, default=4)
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds per operation")
     parser.add_argument("--seed", type=int, default=1)

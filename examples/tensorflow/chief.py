@@ -17,7 +17,7 @@ from tf_discovery import Backoff, Lookup
 from tf_model import Task, Vector, evaluate, initial_parameters
 from tf_wire import Message, RefusedError, Server, UnreachableError, end_on_sigterm
 
-HISTORY = 200
+HISTORY = 100
 EXAMPLES = 1000
 
 

@@ -50,12 +50,12 @@ def test_ycsb_runs_every_mix_and_finds_every_record(colchis: FakeMaster) -> None
     assert report["load"]["kinds"]["insert"]["count"] == 200
     kinds = {"A": {"read", "update"}, "B": {"read", "update"}, "C": {"read"}}
     kinds |= {"D": {"read", "insert"}, "E": {"scan", "insert"}, "F": {"read", "rmw"}}
-    assert [mix["mix"] for mix in report["mixes"]] == list("ABCFDE")
+    assert [mix["workload"] for mix in report["workloads"]] == list("ABCFDE")
     inserted = 0
-    for mix in report["mixes"]:
+    for mix in report["workloads"]:
         assert mix["operations"] == 60
         assert mix["missing"] == 0
-        assert set(mix["kinds"]) <= kinds[mix["mix"]]
+        assert set(mix["kinds"]) <= kinds[mix["workload"]]
         assert sum(figures["count"] for figures in mix["kinds"].values()) == 60
         figures = mix["latency_ms"]
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"] <= figures["max"]
@@ -67,7 +67,7 @@ def test_ycsb_runs_every_mix_and_finds_every_record(colchis: FakeMaster) -> None
 def test_ycsb_prints_a_table(colchis: FakeMaster) -> None:
     start_master(colchis)
     start_server(colchis, RS0)
-    arguments = ("--records", "10", "--operations", "10", "--mixes", "C")
+    arguments = ("--records", "10", "--operations", "10", "--workloads", "C")
     run = colchis.client("hbase", "ycsb.py", *arguments)
     assert run.returncode == 0, run.stderr
     assert "10 rows in the table, 0 reads missed" in run.stdout

@@ -104,7 +104,9 @@ def test_percentiles_are_nearest_ranks(share: float, expected: float) -> None:
     assert percentile([float(n) for n in range(1, 11)], share) == expected
 
 
-@pytest.mark.parametrize("arguments", [["--mixes", "AX"], ["--records", "0"], ["--threads", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["--workloads", "AX"], ["--records", "0"], ["--threads", "x"]]
+)
 def test_bad_arguments_end_with_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,4 +114,4 @@ def test_bad_arguments_end_with_code_2(
         parse_arguments(["--api", "http://localhost:1", *arguments])
     assert ended.value.code == 2
     assert arguments[0] in capsys.readouterr().err
-    assert isinstance(parse_arguments(["--api", "x", "--mixes", "a,f"]), argparse.Namespace)
+    assert isinstance(parse_arguments(["--api", "x", "--workloads", "a,f"]), argparse.Namespace)
