@@ -35,6 +35,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHIM_GROUP = "_shims"
 SHIM_START_SECONDS = 60.0
 LOCK_PAUSE = 0.01
+TRASH = ".discarded-"
 
 
 class ProcessDriver:
@@ -77,6 +78,9 @@ class ProcessDriver:
             shim.write_json(folder.env_file, {"PATH": DEFAULT_PATH, **spec.env})
             shim.write_json(folder.intent_file, msgspec.to_builtins(self._intent(spec, cwd)))
             self._start_shim(folder)
+            if not _needs_environment(folder.state()):
+                # A shim of an earlier, interrupted call may have won, and removed another copy.
+                folder.env_file.unlink(missing_ok=True)
 
     def _work_folder(self, folder: StateFolder, spec: LaunchSpec) -> Path:
         work = folder.path / "work"
@@ -131,6 +135,8 @@ class ProcessDriver:
     def adopt_all(self) -> dict[ContainerRef, ContainerState]:
         """Every container this driver ever launched and did not discard, with its state."""
         found: dict[ContainerRef, ContainerState] = {}
+        for doomed in self._root.glob(f"{TRASH}*"):
+            shutil.rmtree(doomed, ignore_errors=True)
         for path in sorted(self._root.iterdir()):
             ref = ref_of(path.name) if path.is_dir() else None
             if ref is not None:
@@ -227,9 +233,17 @@ class ProcessDriver:
                     if not self._tree.kill_all(name, timeout):
                         raise DriverError("some of its processes will not die")
                     self._tree.remove(name)
-                shutil.rmtree(folder.path)
+                # A late shim either shares the lock we hold or finds no folder; never half of one.
+                doomed = self._root / f"{TRASH}{folder.path.name}"
+                folder.path.rename(doomed)
+                shutil.rmtree(doomed)
             finally:
                 os.close(lock)
+
+
+def _needs_environment(state: ContainerState) -> bool:
+    """Whether some shim may still have to read the container's environment."""
+    return isinstance(state, NeverStarted) or state == Running(pid=None)
 
 
 def _gid(spec: LaunchSpec) -> int:

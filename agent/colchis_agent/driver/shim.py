@@ -54,7 +54,7 @@ def start_time(pid: int) -> int | None:
 
 def write_json(path: Path, value: object) -> None:
     """Replace a file by a JSON document that is whole and on disk, or raise OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.dumps(value).encode())
@@ -75,16 +75,21 @@ def _flock_request(kind: int) -> bytes:
 
 
 def take_lock(path: Path) -> int | None:
-    """Lock the file as long as the returned descriptor is open; None if somebody else has it."""
+    """Lock the file as long as the returned descriptor is open; None if somebody else has it.
+
+    A file that was moved away since it was opened is no lock any more.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock_request(fcntl.F_WRLCK))
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+            return descriptor
     except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return None
-        raise
-    return descriptor
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            os.close(descriptor)
+            raise
+    os.close(descriptor)
+    return None
 
 
 def is_locked(path: Path) -> bool:
@@ -148,8 +153,9 @@ def run_child(intent: dict[str, Any], env: dict[str, str], libc: ctypes.CDLL) ->
         os.write(descriptor, line)
         os.close(descriptor)
     os.setsid()
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     uid, gid = intent["uid"], intent["gid"]
     if gid is not None:
         if os.geteuid() == 0:
@@ -179,7 +185,7 @@ def spawn(intent: dict[str, Any], env: dict[str, str], output: int) -> int:
             os.dup2(output, 2)
             run_child(intent, env, libc)
         except BaseException as error:
-            os.write(report, str(error).encode()[:4000])
+            os.write(report, (str(error) or repr(error)).encode()[:4000])
             os._exit(127)
     os.close(report)
     message = b""
@@ -339,7 +345,7 @@ def main(folder: Path) -> int:
             supervise(folder, report)
         except BaseException as error:
             try:
-                os.write(report, str(error).encode()[:4000])
+                os.write(report, (str(error) or repr(error)).encode()[:4000])
             except OSError:
                 pass
             os._exit(1)
