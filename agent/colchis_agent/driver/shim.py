@@ -132,6 +132,11 @@ class LogWriter:
         except OSError:
             return
 
+    def close(self) -> None:
+        """Close the present file; nothing is written after that."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
     def _rotate(self) -> None:
         name = f"log.{self._offset:020d}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -322,6 +327,7 @@ def supervise(folder: Path, report: int) -> None:
         os.close(writing)
         log = LogWriter(folder, intent["log_bytes"], intent["log_files"])
         status = Supervisor(child, output, log).run()
+        log.close()
         code = os.waitstatus_to_exitcode(status)
         ending["kind"] = "signaled" if code < 0 else "exited"
         ending["value"] = abs(code)
