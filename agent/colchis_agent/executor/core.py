@@ -43,6 +43,9 @@ from colchis_agent.executor.events import (
 )
 from colchis_agent.executor.lifecycle import ON_A_CORE, Cause, Phase, step
 
+MARGIN = 16
+"""Processes beyond ``most`` that may be forked while all others are frozen or busy."""
+
 
 @dataclass(slots=True)
 class Process:
@@ -337,7 +340,8 @@ class ExecutorCore:
         ready = len(self._empty) + self._starting
         room = self.cores - self._busy
         wanted = self.spares + min(len(self._waiting), room)
-        while ready < wanted and (len(self.processes) < self.most or self._stuck()):
+        most = self.most + MARGIN if self._stuck() else self.most
+        while ready < wanted and len(self.processes) < most:
             ready += 1
             self._starting += 1
             self.processes[self._next_process] = Process(self._next_process)
@@ -352,6 +356,7 @@ class ExecutorCore:
             bool(self._waiting)
             and self._busy < self.cores
             and not self._starting
+            and len(self.processes) >= self.most
             and not any(process.idle for process in self.processes.values())
         )
 

@@ -23,7 +23,7 @@ import cloudpickle
 from greenlet import getcurrent, greenlet
 
 from colchis.jobs.task import TaskCancelledError, point
-from colchis.wire.work import MAX_INLINE, Failure, Input, Stored, Work
+from colchis.wire.work import MAX_INLINE, MAX_RESULT, Failure, Input, Stored, Work
 from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, Line
 from colchis_agent.executor.channel import (
     FromSlot,
@@ -213,6 +213,8 @@ class Hub:
         data = dumps(value)
         if len(data) <= MAX_INLINE:
             return data
+        if len(data) > MAX_RESULT:
+            raise ValueError(f"a result of {len(data)} bytes; at most {MAX_RESULT} are kept")
         self._results.put(key, data)
         return len(data)
 

@@ -23,6 +23,9 @@ MAX_MESSAGE = 64 * 2**20
 MAX_INLINE = 32 * 2**10
 """Bytes; results no longer than this travel inside messages, longer ones stay in executors."""
 
+MAX_RESULT = 2**30
+"""Bytes; a task with a longer result (per bucket) fails, its error names the limit."""
+
 EPOCH_SHIFT = 40
 """Bits of an attempt's number below the epoch."""
 
@@ -111,6 +114,12 @@ class Data(Struct, frozen=True, tag="data"):
     reason: Text = ""
 
 
-StoreMessage: TypeAlias = Get | Put | Data
+class Kept(Struct, frozen=True, tag="kept"):
+    """The answer to :class:`Put`: the result can be fetched from now on."""
 
-STORE: Codec[StoreMessage] = Codec(StoreMessage, limit=2**31)
+    key: Name
+
+
+StoreMessage: TypeAlias = Get | Put | Kept | Data
+
+STORE: Codec[StoreMessage] = Codec(StoreMessage, limit=MAX_RESULT + 2**16)

@@ -1,0 +1,187 @@
+"""The slot processes of an executor, as the supervisor handles them."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, ORDER_SUSPEND, Board, Line
+from colchis_agent.executor.channel import SupervisorEnd, ToSlot
+from colchis_agent.executor.freezer import Freezer
+from colchis_agent.executor.slot import Results
+from colchis_agent.executor.zygote import Zygote, die_with_parent
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LOG_KEPT = 2**20
+"""Bytes; a slot's log longer than this is emptied before its next task."""
+LOG_TAIL = 64 * 2**10
+
+
+class ZygoteGoneError(Exception):
+    """Nothing can be forked any more; the executor has to be started anew."""
+
+
+@dataclass(slots=True)
+class Handle:
+    """One slot process."""
+
+    number: int
+    line_number: int
+    line: Line
+    end: SupervisorEnd
+    log: int
+    pid: int = 0
+    pidfd: int = -1
+    kill_wanted: bool = False
+    log_start: int = 0
+    base_memory: int = 0
+    gc_before: float = 0.0
+
+
+class Pool:
+    """Forks, signals and measures slot processes; knows nothing of tasks."""
+
+    def __init__(
+        self,
+        *,
+        work: Path,
+        lines: int,
+        freezer: Freezer,
+        results: Callable[[], Results],
+        preload: Sequence[str] = (),
+    ) -> None:
+        """Fork the zygote: to be called before the process has any thread or ZeroMQ context."""
+        self._logs = work / "logs"
+        self._logs.mkdir(mode=0o700, exist_ok=True)
+        self.functions = work / "functions"
+        self.functions.mkdir(mode=0o700, exist_ok=True)
+        self.board = Board(lines)
+        self.freezer = freezer
+        self.handles: dict[int, Handle] = {}
+        self._free_lines = list(range(lines))[::-1]
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        groups = freezer.groups()
+        parent = os.getpid()
+        self.zygote = os.fork()
+        if self.zygote == 0:
+            status = 1
+            try:
+                die_with_parent(parent)
+                self.control.close()
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                Zygote(theirs, self.board, self.functions, results, groups).run(preload)
+                status = 0
+            finally:
+                os._exit(status)
+        theirs.close()
+
+    def spawn(self, number: int) -> Handle:
+        """Order a slot process; it says Ready on its channel."""
+        line_number = self._free_lines.pop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        log = os.open(
+            self._logs / f"slot-{line_number}.log",
+            os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC,
+            0o600,
+        )
+        line = self.board.line(line_number)
+        line.reset()
+        handle = Handle(number, line_number, line, SupervisorEnd(ours), log)
+        self.handles[number] = handle
+        order = b"f %d %d" % (number, line_number)
+        try:
+            socket.send_fds(self.control, [order], [theirs.fileno(), log])
+        except OSError as error:
+            raise ZygoteGoneError(str(error)) from None
+        finally:
+            theirs.close()
+        return handle
+
+    def news(self) -> tuple[Handle, int] | None:
+        """Read one message of the zygote: a process and its exit status, where it ended."""
+        data, descriptors, _, _ = socket.recv_fds(self.control, 256, 1)
+        if not data:
+            raise ZygoteGoneError("the zygote has ended")
+        kind, number, value = data.split()
+        handle = self.handles[int(number)]
+        if kind == b"x":
+            return handle, int(value)
+        handle.pid, handle.pidfd = int(value), descriptors[0]
+        if handle.kill_wanted:
+            self.kill(handle)
+        return None
+
+    def remove(self, handle: Handle) -> None:
+        """Forget a process that has ended."""
+        del self.handles[handle.number]
+        handle.end.close()
+        os.close(handle.log)
+        if handle.pidfd >= 0:
+            os.close(handle.pidfd)
+        if self.freezer.groups():
+            self.freezer.thaw(handle.line_number, handle.pid)
+        self._free_lines.append(handle.line_number)
+
+    def order(self, handle: Handle, message: ToSlot) -> None:
+        """Clear the flag, then send an order to a process that waits for one."""
+        handle.line.order = ORDER_NONE
+        handle.end.send(message)
+
+    def flag(self, handle: Handle, *, cancel: bool) -> None:
+        """Set the flag that the record iterators test."""
+        handle.line.order = ORDER_CANCEL if cancel else ORDER_SUSPEND
+
+    def thaw(self, handle: Handle, *, clear: bool) -> None:
+        """Let a frozen process go on."""
+        if clear:
+            handle.line.order = ORDER_NONE
+        self.freezer.thaw(handle.line_number, handle.pid)
+
+    def kill(self, handle: Handle) -> None:
+        """Kill the process and its session; one that is still being forked, as soon as it is."""
+        handle.kill_wanted = True
+        if handle.pidfd < 0:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            # Not yet reaped as far as we know; the pidfd makes sure that it is the same process.
+            signal.pidfd_send_signal(handle.pidfd, signal.SIGKILL)
+            os.killpg(handle.pid, signal.SIGKILL)
+        self.freezer.thaw(handle.line_number, handle.pid)
+
+    def begin_task(self, handle: Handle) -> None:
+        """Note where the task's own output begins."""
+        size = os.fstat(handle.log).st_size
+        if size > LOG_KEPT:
+            os.ftruncate(handle.log, 0)
+            size = 0
+        handle.log_start = size
+
+    def log_lines(self, handle: Handle, most: int = 20) -> list[str]:
+        """The last lines that the process wrote since its task began."""
+        size = os.fstat(handle.log).st_size
+        start = max(handle.log_start, size - LOG_TAIL)
+        text = os.pread(handle.log, max(0, size - start), start).decode(errors="replace")
+        return [line[:2000] for line in text.splitlines()[-most:]]
+
+    def memory(self, handle: Handle) -> int:
+        """Bytes that the process holds for itself alone, shared pages of the zygote not counted."""
+        try:
+            fields = Path(f"/proc/{handle.pid}/statm").read_bytes().split()
+        except OSError:
+            return 0
+        return (int(fields[1]) - int(fields[2])) * PAGE
+
+    def close(self) -> None:
+        """Kill every slot process and the zygote, and wait for the zygote."""
+        for handle in list(self.handles.values()):
+            self.kill(handle)
+        self.control.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self.zygote, 0)
+        for handle in list(self.handles.values()):
+            self.remove(handle)
+        self.freezer.close()
+        self.board.close()

@@ -1,0 +1,361 @@
+"""The executor's main process: orders of the job service in, reports out, and never any work.
+
+One loop over one poll. Whatever may take long happens elsewhere: tasks in slot processes, forks in
+the zygote, results in the store's thread.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import zmq
+
+from colchis.wire import tasks as wire
+from colchis.wire.codec import WireError
+from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure, Input, Stored, Work
+from colchis_agent.executor import channel, events
+from colchis_agent.executor.core import ExecutorCore
+from colchis_agent.executor.pool import Handle, Pool
+from colchis_agent.executor.pulse import Pulse
+from colchis_agent.executor.store import Store
+
+log = structlog.get_logger("executor")
+
+FREEZE_POLL = 0.001
+"""Seconds between looks at a process that is being frozen."""
+CANCELLED, STARVED = object(), object()
+
+
+class Supervisor:
+    """Carries out what the core decides."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        node: str,
+        memory: int,
+        core: ExecutorCore,
+        pool: Pool,
+        store: Store,
+        service: "zmq.Socket[bytes]",
+        heartbeat: float,
+    ) -> None:
+        self._name = name
+        self._node = node
+        self._memory = memory
+        self._core = core
+        self._pool = pool
+        self._store = store
+        self._service = service
+        self._pulse = Pulse(core, pool, store, memory, heartbeat)
+        self._epoch = 0
+        self._stopping = False
+        self._work: dict[int, Work] = {}
+        self._freezing: set[int] = set()
+        self._poller = zmq.Poller()
+        self._poller.register(service, zmq.POLLIN)
+        self._control = pool.control.fileno()
+        self._poller.register(self._control, zmq.POLLIN)
+        self._by_fd: dict[int, Handle] = {}
+        self._writing: set[int] = set()
+        self._carry: dict[type, Callable[[Any], None]] = {
+            events.Spawn: self._spawn,
+            events.Run: self._run_task,
+            events.Continue: self._continue,
+            events.Unwind: self._unwind,
+            events.Flag: self._flag,
+            events.Freeze: self._freeze,
+            events.Thaw: self._thaw,
+            events.Kill: self._kill,
+            events.ReportSuspended: self._report_suspended,
+            events.ReportResumed: self._report_resumed,
+            events.ReportEnded: self._report_ended,
+            events.ReportDied: self._report_died,
+            events.ReportLost: self._report_lost,
+        }
+        self._orders: dict[type, Callable[[Any], None]] = {
+            wire.Launch: self._launch,
+            wire.Suspend: lambda order: self._feed(events.Suspend(order.attempt)),
+            wire.Resume: lambda order: self._feed(events.Resume(order.attempt)),
+            wire.Cancel: lambda order: self._feed(events.Cancel(order.attempt, order.grace)),
+            wire.Function: self._function,
+            wire.DropFunction: self._drop_function,
+            wire.DropResults: lambda order: self._store.drop(order.keys),
+            wire.Prefetch: lambda order: self._store.prefetch(order.inputs),
+            wire.Welcome: self._welcome,
+            wire.WhoAreYou: lambda _: self._register(),
+            wire.Refused: self._refused,
+            wire.Leaving: self._leaving,
+        }
+
+    def stop(self) -> None:
+        """End the loop at its next turn; for signal handlers."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serve until told to end. Raises ZygoteGoneError when nothing can be forked any more."""
+        self._register()
+        self._feed(events.Tick())
+        while not self._stopping:
+            for source, mask in self._poller.poll(self._timeout()):
+                if source is self._service:
+                    self._read_service()
+                elif source == self._control:
+                    self._read_zygote()
+                elif source in self._by_fd:
+                    self._serve_slot(self._by_fd[source], mask)
+            self._look_at_freezing()
+            now = time.monotonic()
+            deadline = self._core.next_deadline()
+            if deadline is not None and deadline <= now:
+                self._feed(events.Tick())
+            if self._pulse.due <= now:
+                self._send(self._pulse.beat(now))
+        self._send(wire.Leave())
+
+    def _timeout(self) -> int:
+        """Milliseconds until something is due."""
+        due = self._pulse.due
+        deadline = self._core.next_deadline()
+        if deadline is not None:
+            due = min(due, deadline)
+        wait = due - time.monotonic()
+        if self._freezing:
+            wait = min(wait, FREEZE_POLL)
+        return max(0, math.ceil(wait * 1000))
+
+    def _feed(self, event: events.Event) -> None:
+        for instruction in self._core.handle(event, time.monotonic()):
+            self._carry[type(instruction)](instruction)
+
+    # --- the job service ------------------------------------------------------------------------
+
+    def _send(self, message: wire.FromExecutor) -> None:
+        try:
+            self._service.send(wire.FROM_EXECUTOR.encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            # Nobody has listened for a very long time. Who comes back asks us who we are.
+            log.warning("report dropped", report=type(message).__name__)
+
+    def _read_service(self) -> None:
+        # Bounded, so that a flood of orders does not keep the slots' news waiting.
+        for _ in range(64):
+            try:
+                data = self._service.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                order = wire.TO_EXECUTOR.decode(data)
+            except WireError as error:
+                log.warning("order dropped", why=str(error))
+                continue
+            self._orders[type(order)](order)
+
+    def _register(self) -> None:
+        self._send(
+            wire.Register(
+                executor=self._name,
+                node=self._node,
+                cores=self._core.cores,
+                memory=self._memory,
+                address=self._store.address,
+                protocol=PROTOCOL,
+                attempts=list(self._core.attempts),
+            )
+        )
+
+    def _welcome(self, order: wire.Welcome) -> None:
+        if order.protocol != PROTOCOL:
+            log.error("protocol differs", ours=PROTOCOL, theirs=order.protocol)
+            self._stopping = True
+        elif order.epoch < self._epoch:
+            log.warning("an old job service is not obeyed", epoch=order.epoch, now=self._epoch)
+        elif order.epoch > self._epoch:
+            self._epoch = order.epoch
+            for attempt in list(self._core.attempts):
+                if attempt >> EPOCH_SHIFT != order.epoch:
+                    self._feed(events.Cancel(attempt, 0.0))
+            self._store.keep_only(order.epoch, EPOCH_SHIFT)
+
+    def _refused(self, order: wire.Refused) -> None:
+        log.error("refused by the job service", why=order.reason)
+        self._stopping = True
+
+    def _leaving(self, _: wire.Leaving) -> None:
+        self._stopping = True
+
+    def _launch(self, order: wire.Launch) -> None:
+        if order.attempt >> EPOCH_SHIFT != self._epoch:
+            log.warning("order of another epoch dropped", attempt=order.attempt)
+            return
+        self._work[order.attempt] = order.work
+        self._feed(events.Launch(order.attempt))
+
+    def _function(self, order: wire.Function) -> None:
+        (self._pool.functions / order.digest).write_bytes(order.data)
+
+    def _drop_function(self, order: wire.DropFunction) -> None:
+        (self._pool.functions / order.digest).unlink(missing_ok=True)
+
+    # --- the slot processes ---------------------------------------------------------------------
+
+    def _read_zygote(self) -> None:
+        news = self._pool.news()
+        if news is None:
+            return
+        handle, status = news
+        # What it said before it ended comes first.
+        self._read_slot(handle)
+        self._unwatch(handle)
+        self._freezing.discard(handle.number)
+        self._feed(events.ProcessExited(handle.number, status))
+        self._pool.remove(handle)
+
+    def _serve_slot(self, handle: Handle, mask: int) -> None:
+        if mask & zmq.POLLOUT:
+            handle.end.flush()
+            self._watch_writes(handle)
+        if mask & ~zmq.POLLOUT:
+            self._read_slot(handle)
+
+    def _read_slot(self, handle: Handle) -> None:
+        number = handle.number
+        try:
+            for message in handle.end.receive():
+                if isinstance(message, channel.Ready):
+                    handle.base_memory = self._pool.memory(handle)
+                    self._feed(events.ProcessReady(number))
+                elif isinstance(message, channel.Parked):
+                    self._feed(events.Yielded(number, message.attempt))
+                elif isinstance(message, channel.Unwound):
+                    self._feed(events.Ended(number, message.attempt, CANCELLED))
+                else:
+                    self._feed(events.Ended(number, message.attempt, message))
+        except channel.ChannelError:
+            # It ended, or its task wrote into our channel: either way it is no slot any more.
+            self._unwatch(handle)
+            self._pool.kill(handle)
+
+    def _unwatch(self, handle: Handle) -> None:
+        if self._by_fd.pop(handle.end.fileno(), None) is not None:
+            self._poller.unregister(handle.end.fileno())
+
+    def _watch_writes(self, handle: Handle) -> None:
+        wanted = bool(handle.end.pending)
+        if wanted != (handle.number in self._writing) and handle.end.fileno() in self._by_fd:
+            flags = zmq.POLLIN | zmq.POLLOUT if wanted else zmq.POLLIN
+            self._poller.modify(handle.end.fileno(), flags)
+            (self._writing.add if wanted else self._writing.discard)(handle.number)
+
+    def _look_at_freezing(self) -> None:
+        for number in list(self._freezing):
+            handle = self._pool.handles[number]
+            if self._pool.freezer.is_frozen(handle.line_number, handle.pid):
+                self._freezing.discard(number)
+                self._feed(events.Frozen(number))
+
+    # --- carrying out ---------------------------------------------------------------------------
+
+    def _spawn(self, what: events.Spawn) -> None:
+        handle = self._pool.spawn(what.process)
+        self._by_fd[handle.end.fileno()] = handle
+        self._poller.register(handle.end.fileno(), zmq.POLLIN)
+
+    def _run_task(self, what: events.Run) -> None:
+        handle = self._pool.handles[what.process]
+        self._pool.begin_task(handle)
+        self._order(handle, channel.Start(what.attempt, self._work.pop(what.attempt)))
+
+    def _continue(self, what: events.Continue) -> None:
+        self._order(self._pool.handles[what.process], channel.Go(what.attempt))
+
+    def _unwind(self, what: events.Unwind) -> None:
+        self._order(self._pool.handles[what.process], channel.Throw(what.attempt))
+
+    def _order(self, handle: Handle, message: channel.ToSlot) -> None:
+        self._pool.order(handle, message)
+        if handle.end.pending:
+            self._watch_writes(handle)
+
+    def _flag(self, what: events.Flag) -> None:
+        self._pool.flag(self._pool.handles[what.process], cancel=what.cancel)
+
+    def _freeze(self, what: events.Freeze) -> None:
+        handle = self._pool.handles[what.process]
+        self._pool.freezer.freeze(handle.line_number, handle.pid)
+        self._freezing.add(what.process)
+
+    def _thaw(self, what: events.Thaw) -> None:
+        self._freezing.discard(what.process)
+        self._pool.thaw(self._pool.handles[what.process], clear=what.clear)
+
+    def _kill(self, what: events.Kill) -> None:
+        self._freezing.discard(what.process)
+        self._pool.kill(self._pool.handles[what.process])
+
+    def _report_suspended(self, what: events.ReportSuspended) -> None:
+        memory = self._pulse.suspended(what.attempt, what.process)
+        self._send(wire.Suspended(what.attempt, what.rung.value, memory))
+
+    def _report_resumed(self, what: events.ReportResumed) -> None:
+        self._pulse.resumed(what.attempt)
+        self._send(wire.Resumed(what.attempt))
+
+    def _report_ended(self, what: events.ReportEnded) -> None:
+        attempt, outcome = what.attempt, what.outcome
+        self._pulse.ended(attempt)
+        if isinstance(outcome, channel.Returned):
+            results: list[Input] = [
+                one
+                if isinstance(one, bytes)
+                else Stored(f"{attempt}.{bucket}", one, self._store.address)
+                for bucket, one in enumerate(outcome.results)
+            ]
+            self._send(wire.Finished(attempt, results, outcome.seconds))
+        elif isinstance(outcome, channel.Raised):
+            self._send(wire.Failed(attempt, self._placed(outcome.failure, what.process)))
+        elif isinstance(outcome, channel.Starved):
+            self._send(wire.InputLost(attempt, outcome.key))
+        else:
+            self._send(wire.Cancelled(attempt))
+
+    def _report_died(self, what: events.ReportDied) -> None:
+        self._pulse.ended(what.attempt)
+        self._work.pop(what.attempt, None)
+        if what.cancelled:
+            self._send(wire.Cancelled(what.attempt))
+            return
+        failure = self._placed(Failure(message=describe_exit(what.status)), what.process)
+        self._send(wire.Failed(what.attempt, failure, died=True))
+
+    def _report_lost(self, what: events.ReportLost) -> None:
+        self._pulse.ended(what.attempt)
+        self._send(wire.Lost(what.attempt))
+
+    def _placed(self, failure: Failure, process: int) -> Failure:
+        handle = self._pool.handles.get(process)
+        return Failure(
+            message=failure.message,
+            traceback=failure.traceback,
+            exception=failure.exception,
+            node=self._node,
+            executor=self._name,
+            log=self._pool.log_lines(handle) if handle is not None else [],
+        )
+
+
+def describe_exit(status: int) -> str:
+    """In words how a slot process ended under its task."""
+    import signal
+
+    if status >= 0:
+        return f"the task ended its process with exit code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = ": out of memory, or killed by somebody" if -status == signal.SIGKILL else ""
+    return f"the task's process was ended by {name}{hint}"
