@@ -12,7 +12,7 @@ from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
-from colchis.errors import InputError
+from colchis.errors import InputError, Problem
 from colchis.model.cluster import ContainerId
 from colchis.specs import app_to_dict, read_apps, read_cluster
 from colchis.specs.schema import SCHEMAS, schema
@@ -98,7 +98,7 @@ def _plan_offline(
 
 def _read_both(specs: list[Path], cluster: Path) -> tuple[Any, Any]:
     """Snapshot and apps, or every problem of both."""
-    problems = []
+    problems: list[Problem] = []
     snapshot = apps = None
     try:
         snapshot = read_cluster(cluster)
