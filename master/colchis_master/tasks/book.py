@@ -1,0 +1,304 @@
+"""Where everything is: tasks, executors and nodes, and the indices kept over them.
+
+Each method makes one lawful step and leaves the indices right, so that a decision reads the first
+entry of a ranking instead of all executors. Nothing is decided here.
+"""
+
+from collections import Counter
+from heapq import heappop, heappush
+
+from colchis_master.tasks.lifecycle import HOLDS_SLOT, Step, TaskState, after
+from colchis_master.tasks.policies.base import Policy
+from colchis_master.tasks.pressure import Pressure
+from colchis_master.tasks.ranking import Key, Ranking
+from colchis_master.tasks.records import Executor, Job, Node, Stage, Task
+from colchis_master.tasks.waitlist import Waitlist
+
+_CHARGED = frozenset({TaskState.SUSPENDING, TaskState.SUSPENDED, TaskState.DROPPING})
+
+
+class Book:
+    """The scheduler's state."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.options = policy.options
+        self.executors: dict[str, Executor] = {}
+        self.nodes: dict[str, Node] = {}
+        self.jobs: dict[str, Job] = {}
+        self.tasks: dict[str, Task] = {}
+        self.members: dict[str, dict[str, Executor]] = {}
+        self.queue = Waitlist(policy, lambda lane: bool(self.members.get(lane)))
+        self.free: dict[str, Ranking[Executor]] = {}
+        self.free_slots = 0
+        self.victims: dict[int, Ranking[Executor]] = {}
+        self.incoming: Counter[str] = Counter()
+        self.touched: dict[Executor, None] = {}
+        self.protections: list[tuple[float, str, int]] = []
+        self._seq = 0
+
+    # --- executors -------------------------------------------------------------------------
+
+    def join(self, name: str, node_name: str, cores: int, memory: int) -> Executor:
+        """A new executor, all slots free."""
+        node = self.nodes.setdefault(node_name, Node(node_name))
+        executor = Executor(name, node, cores, memory, Pressure(self.options.window))
+        sizes = {group: len(self.members.get(group, ())) for group in self.free}
+        executor.group = self.policy.group(sizes)
+        self.executors[name] = node.executors[name] = executor
+        self.free_slots += cores
+        for label in self._labels(executor):
+            self.members.setdefault(label, {})[name] = executor
+            self.queue.check(label)
+        self.touch(executor)
+        self._touch_node(node)
+        return executor
+
+    def lose(self, executor: Executor) -> list[Task]:
+        """Forget an executor; the tasks it held, still unchanged but for being nowhere."""
+        tasks = [*executor.holding.values(), *executor.suspended.values()]
+        for task in tasks:
+            self._leave(task)
+        self.free_slots -= executor.cores
+        self.free[executor.group].discard(executor)
+        for priority in executor.victim_priorities:
+            self.victims[priority].discard(executor)
+        self.touched.pop(executor, None)
+        del self.executors[executor.name], executor.node.executors[executor.name]
+        if not executor.node.executors:
+            del self.nodes[executor.node.name]
+        for label in self._labels(executor):
+            del self.members[label][executor.name]
+            if not self.members[label]:
+                del self.members[label]
+            self.queue.check(label)
+        self._touch_node(executor.node)
+        return tasks
+
+    def _labels(self, executor: Executor) -> set[str]:
+        return {executor.name, executor.node.name, executor.group}
+
+    # --- tasks -----------------------------------------------------------------------------
+
+    def stage(self, job_name: str, name: str, priority: int, weight: float) -> Stage:
+        """The stage, a new one if there is none with live tasks."""
+        job = self.jobs.get(job_name)
+        if job is None:
+            job = self.jobs[job_name] = Job(job_name, self._next(), weight)
+        if name not in job.stages:
+            job.stages[name] = Stage(job, name, priority, self._next())
+        return job.stages[name]
+
+    def add(self, stage: Stage, name: str, memory: int, prefer: str | None, attempt: int) -> Task:
+        """A new pending task."""
+        task = Task(name, stage, memory, prefer, attempt, self._next())
+        self.tasks[name] = stage.tasks[name] = task
+        self.queue.add(task)
+        return task
+
+    def start(self, task: Task, executor: Executor, now: float) -> None:
+        """Give a pending task a slot."""
+        task.state = after(task.state, Step.LAUNCH)
+        self.queue.remove(task)
+        task.executor = executor
+        self._enter(task, now)
+
+    def order_suspend(self, task: Task, claim: str) -> None:
+        """The slot is still held, the memory already charged."""
+        task.state = after(task.state, Step.SUSPEND)
+        task.suspension += 1
+        task.displaced += 1
+        self._claim(task, claim)
+        self._charge(task)
+
+    def park(self, task: Task, now: float, memory: int | None) -> Executor:
+        """The suspension is acknowledged: the slot is free."""
+        state = after(task.state, Step.SUSPENDED)
+        executor = self._holder(task)
+        task.worked = task.work(now)
+        task.state = state
+        task.suspended_at = now
+        self._release_slot(task, executor)
+        executor.suspended[task.id] = task
+        if memory is not None:
+            task.memory = memory
+        self._charge(task)
+        return executor
+
+    def resume(self, task: Task, now: float) -> None:
+        """Give a suspended task a slot of its executor."""
+        task.state = after(task.state, Step.RESUME)
+        del self._holder(task).suspended[task.id]
+        self._enter(task, now)
+        self._charge(task)
+
+    def order_kill(self, task: Task, claim: str | None) -> None:
+        """What the task has it keeps until the executor has answered."""
+        task.state = after(task.state, Step.KILL)
+        if claim is not None:
+            task.displaced += 1
+            self._claim(task, claim)
+        self._charge(task)
+        self.touch(self._holder(task))
+
+    def end(self, task: Task, step: Step) -> Executor | None:
+        """The present attempt is over; the executor that has got something back, if any.
+
+        A task that goes on waits again, under the next attempt number.
+        """
+        if task.cancelled and step in (Step.RETRY, Step.LOSE):
+            step = Step.KILLED if task.state is not TaskState.PENDING else Step.CANCEL
+        state = after(task.state, step)
+        executor = task.executor
+        if task.state is TaskState.PENDING:
+            self.queue.remove(task)
+        elif executor is not None:
+            self._leave(task)
+        task.state = state
+        if state is TaskState.PENDING:
+            task.attempt += 1
+            task.forget_attempt()
+            self.queue.add(task)
+        else:
+            self._forget(task)
+        return executor
+
+    def _forget(self, task: Task) -> None:
+        stage = task.stage
+        del self.tasks[task.id], stage.tasks[task.id]
+        if not stage.tasks:
+            del stage.job.stages[stage.name]
+            if not stage.job.stages:
+                del self.jobs[stage.job.name]
+
+    def _enter(self, task: Task, now: float) -> None:
+        executor = self._holder(task)
+        assert executor.free > 0, f"no free slot on {executor.name}"
+        task.since = now
+        if task.displaced >= self.options.max_suspensions:
+            self.protect(task, now)
+        executor.holding[task.id] = task
+        self.free_slots -= 1
+        self._held(task.stage.job, 1)
+        self.touch(executor)
+
+    def _leave(self, task: Task) -> None:
+        executor = self._holder(task)
+        if task.state in HOLDS_SLOT:
+            self._release_slot(task, executor)
+        else:
+            executor.suspended.pop(task.id, None)
+        self._set_charge(task, 0)
+        task.executor = None
+        self.touch(executor)
+
+    def _release_slot(self, task: Task, executor: Executor) -> None:
+        del executor.holding[task.id]
+        if task.claim is not None:
+            self.incoming[task.claim] -= 1
+            task.claim = None
+        self.free_slots += 1
+        self._held(task.stage.job, -1)
+        self.touch(executor)
+
+    def _held(self, job: Job, change: int) -> None:
+        job.held += change
+        if self.policy.dynamic:
+            self.queue.reorder(job.stages.values())
+
+    def _claim(self, task: Task, claim: str) -> None:
+        task.claim = claim
+        self.incoming[claim] += 1
+        self.touch(self._holder(task))
+
+    # --- laws ------------------------------------------------------------------------------
+
+    def protect(self, task: Task, now: float) -> None:
+        """Nobody displaces the task for a while."""
+        task.protected_until = now + self.options.protect
+        heappush(self.protections, (task.protected_until, task.id, task.attempt))
+
+    def expire_protections(self, now: float) -> None:
+        """Tasks whose protection is over may be displaced again."""
+        while self.protections and self.protections[0][0] <= now:
+            _, name, _ = heappop(self.protections)
+            task = self.tasks.get(name)
+            if task is not None and task.executor is not None:
+                self.touch(task.executor)
+
+    def room(self, node: Node) -> float:
+        """Bytes that may still be suspended on the node."""
+        bound = self.options.max_suspended_memory
+        if bound is None:
+            bound = sum(executor.memory for executor in node.executors.values())
+            if not bound:
+                return float("inf")
+        return bound - node.charged
+
+    def may_displace(self, task: Task, now: float, room: float) -> bool:
+        """Whether the laws let the task be a victim."""
+        return (
+            task.state is TaskState.RUNNING
+            and task.protected_until <= now
+            and (self.policy.displaces == "kill" or task.memory <= room)
+        )
+
+    def _charge(self, task: Task) -> None:
+        self._set_charge(task, task.memory if task.state in _CHARGED else 0)
+
+    def _set_charge(self, task: Task, amount: int) -> None:
+        if amount != task.charged:
+            node = self._holder(task).node
+            node.charged += amount - task.charged
+            task.charged = amount
+            self._touch_node(node)
+
+    # --- indices ---------------------------------------------------------------------------
+
+    def touch(self, executor: Executor) -> None:
+        """Something about the executor has changed."""
+        ranking = self.free.get(executor.group)
+        if ranking is None:
+            ranking = self.free[executor.group] = Ranking()
+        if executor.free > 0:
+            ranking.put(executor, self.policy.free_key(executor))
+        else:
+            ranking.discard(executor)
+        self.touched[executor] = None
+
+    def _touch_node(self, node: Node) -> None:
+        for executor in node.executors.values():
+            self.touched[executor] = None
+
+    def index_victims(self, now: float) -> None:
+        """Bring the ranking of possible victims up to date with all that was touched."""
+        policy = self.policy
+        for executor in self.touched:
+            room = self.room(executor.node)
+            keys: dict[int, Key] = {}
+            for task in executor.holding.values():
+                if self.may_displace(task, now, room):
+                    priority = task.stage.priority
+                    key = policy.victim_key(executor, task)
+                    if priority not in keys or key < keys[priority]:
+                        keys[priority] = key
+            for priority in executor.victim_priorities:
+                if priority not in keys:
+                    self.victims[priority].discard(executor)
+                    if not self.victims[priority]:
+                        del self.victims[priority]
+            for priority, key in keys.items():
+                if priority not in self.victims:
+                    self.victims[priority] = Ranking()
+                self.victims[priority].put(executor, key)
+            executor.victim_priorities = tuple(keys)
+        self.touched.clear()
+
+    @staticmethod
+    def _holder(task: Task) -> Executor:
+        assert task.executor is not None, f"{task.id} is on no executor"
+        return task.executor
+
+    def _next(self) -> int:
+        self._seq += 1
+        return self._seq

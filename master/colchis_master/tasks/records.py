@@ -1,0 +1,123 @@
+"""What the scheduler remembers of jobs, stages, tasks, executors and nodes."""
+
+from dataclasses import dataclass, field
+
+from colchis_master.tasks.lifecycle import TaskState
+from colchis_master.tasks.pressure import Pressure
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A job with live tasks. ``held`` counts the slots it has."""
+
+    name: str
+    seq: int
+    weight: float
+    held: int = 0
+    stages: dict[str, "Stage"] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Stage:
+    """A stage with live tasks; ``pending`` are those in the queue, by preference."""
+
+    job: Job
+    name: str
+    priority: int
+    seq: int
+    tasks: dict[str, "Task"] = field(default_factory=dict)
+    pending: dict[str | None, dict[str, "Task"]] = field(default_factory=dict)
+    waiting: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.job.name}/{self.name}"
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A live task.
+
+    ``displaced`` counts suspensions and preemptive kills, ``suspension`` numbers the orders to
+    suspend the present attempt. ``claim`` is the lane that its slot was taken for. ``worked`` are
+    its seconds in slots before ``since``, when it got the present one; ``pace`` the seconds of
+    work that its last progress report foresees in all.
+    """
+
+    id: str
+    stage: Stage
+    memory: int
+    prefer: str | None
+    attempt: int
+    seq: int
+    state: TaskState = TaskState.PENDING
+    executor: "Executor | None" = None
+    displaced: int = 0
+    suspension: int = 0
+    protected_until: float = 0.0
+    claim: str | None = None
+    cancelled: bool = False
+    restarting: bool = False
+    since: float = 0.0
+    worked: float = 0.0
+    share: float = 0.0
+    pace: float | None = None
+    suspended_at: float = 0.0
+    charged: int = 0
+
+    def work(self, now: float) -> float:
+        """Seconds that the present attempt has been in a slot."""
+        if self.state in (TaskState.RUNNING, TaskState.SUSPENDING):
+            return self.worked + now - self.since
+        return self.worked
+
+    def done(self, now: float) -> float:
+        """The share of its work that it should have done by now, as far as known."""
+        if self.pace is None:
+            return self.share
+        return min(1.0, self.work(now) / self.pace)
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds of work expected to be left; negative when it is overdue; None if unknown."""
+        return None if self.pace is None else self.pace - self.work(now)
+
+    def forget_attempt(self) -> None:
+        """Everything that belonged to the attempt that has ended."""
+        self.executor = None
+        self.claim = None
+        self.restarting = False
+        self.suspension = 0
+        self.worked = self.share = self.protected_until = 0.0
+        self.pace = None
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A host; ``charged`` are the bytes of suspended (and suspending) tasks on it."""
+
+    name: str
+    executors: dict[str, "Executor"] = field(default_factory=dict)
+    charged: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Executor:
+    """``holding`` are tasks with a slot, ``suspended`` those with memory only."""
+
+    name: str
+    node: Node
+    cores: int
+    memory: int
+    pressure: Pressure
+    group: str = ""
+    holding: dict[str, Task] = field(default_factory=dict)
+    suspended: dict[str, Task] = field(default_factory=dict)
+    victim_priorities: tuple[int, ...] = ()
+
+    @property
+    def free(self) -> int:
+        return self.cores - len(self.holding)
+
+    @property
+    def load(self) -> int:
+        """Tasks on it, with a slot or without."""
+        return len(self.holding) + len(self.suspended)

@@ -1,0 +1,42 @@
+"""What was decided about each task, and why."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """At ``at`` seconds, because of the event ``cause``, ``what`` happened, for this reason."""
+
+    at: float
+    cause: str
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.at:.3f} [{self.cause}] {self.what}: {self.reason}"
+
+
+class Story:
+    """Entries per task, of the ``tasks`` told of last, the last ``entries`` of each."""
+
+    def __init__(self, tasks: int = 10_000, entries: int = 100) -> None:
+        self._tasks, self._entries = tasks, entries
+        self._told: OrderedDict[str, list[Entry]] = OrderedDict()
+
+    def tell(self, task: str, at: float, cause: str, what: str, reason: str) -> None:
+        """Add an entry."""
+        entries = self._told.get(task)
+        if entries is None:
+            entries = self._told[task] = []
+            if len(self._told) > self._tasks:
+                self._told.popitem(last=False)
+        else:
+            self._told.move_to_end(task)
+        entries.append(Entry(at, cause, what, reason))
+        if len(entries) > self._entries:
+            del entries[0]
+
+    def of(self, task: str) -> tuple[Entry, ...]:
+        """The entries of a task, oldest first; empty where nothing is known of it."""
+        return tuple(self._told.get(task, ()))
