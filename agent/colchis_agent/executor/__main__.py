@@ -45,12 +45,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 def serve(config: Config) -> int:
     """Run the executor until it is told to end; returns an exit code."""
     # Only what the zygote needs is imported before it is forked, and no thread exists.
+    from colchis.jobs.urgency import die_with_parent, wake_soon
     from colchis_agent.cgroups import open_own_tree
     from colchis_agent.executor.core import MARGIN, ExecutorCore
     from colchis_agent.executor.freezer import open_freezer
     from colchis_agent.executor.pool import Pool, ZygoteGoneError
     from colchis_agent.executor.store import SlotResults, Store
-    from colchis_agent.executor.zygote import die_with_parent
 
     if config.tied:
         die_with_parent(os.getppid())
@@ -74,7 +74,6 @@ def serve(config: Config) -> int:
         import zmq
 
         from colchis.jobs.sockets import PlainSockets
-        from colchis.jobs.urgency import wake_soon
         from colchis_agent.executor.supervisor import Supervisor
 
         wake_soon()

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from colchis.jobs.urgency import die_with_parent
 from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, ORDER_SUSPEND, Board, Line
 from colchis_agent.executor.channel import SupervisorEnd, ToSlot
 from colchis_agent.executor.freezer import Freezer
 from colchis_agent.executor.slot import Results
-from colchis_agent.executor.zygote import Zygote, die_with_parent
+from colchis_agent.executor.zygote import Zygote
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOG_KEPT = 2**20

@@ -8,7 +8,6 @@ task needs, and then only forks and reaps. Orders and news travel over a SEQPACK
 * ``x NUMBER STATUS``: it ended, with an exit code or minus a signal.
 """
 
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -21,21 +20,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from colchis.jobs.urgency import die_with_parent
 from colchis_agent.cgroups import join
 from colchis_agent.executor.board import Board
 from colchis_agent.executor.channel import ChannelError, Ready, SlotEnd
 from colchis_agent.executor.slot import Hub, Results, watch_garbage_collection
 
-PR_SET_PDEATHSIG = 1
 OOM_SCORE = b"500"
 """The kernel takes a slot rather than the supervisor where the container's memory is full."""
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when ``parent``, its parent, ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class Zygote:

@@ -1,10 +1,14 @@
-"""Being scheduled soon after waking up, on cores that others keep busy."""
+"""What processes ask of the kernel: to be woken soon, and to end with their parent."""
 
 import ctypes
+import os
+import platform
+import signal
 import struct
 
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 _SIZE = 48
+_PR_SET_PDEATHSIG = 1
 
 
 def wake_soon(slice_us: int = 100) -> bool:
@@ -15,8 +19,6 @@ def wake_soon(slice_us: int = 100) -> bool:
     Without that it may wait for several milliseconds behind busy ones. Returns whether the kernel
     took it; older ones leave everything as it was.
     """
-    import platform
-
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:
         return False
@@ -28,3 +30,10 @@ def wake_soon(slice_us: int = 100) -> bool:
 def wake_normally() -> bool:
     """Undo :func:`wake_soon` for the calling thread."""
     return wake_soon(0)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when ``parent``, its parent, ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)

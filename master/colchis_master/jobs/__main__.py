@@ -1,0 +1,92 @@
+"""Runs a job service: ``python -m colchis_master.jobs CONFIG.json``."""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import zmq
+from msgspec import Struct
+
+from colchis.errors import ColchisError
+from colchis.jobs.sockets import PlainSockets
+from colchis.jobs.urgency import die_with_parent, wake_soon
+from colchis_master.jobs.core import JobCore
+from colchis_master.jobs.journal import Journal
+from colchis_master.jobs.service import JobService
+from colchis_master.tasks.options import Options
+from colchis_master.tasks.scheduler import TaskScheduler
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job service needs to know.
+
+    ``clients`` and ``executors`` are addresses to bind; ``journal`` a file, or empty to keep jobs
+    in memory only; ``options`` those of the task scheduler; ``patience`` and ``client_patience``
+    the seconds after which silent executors and clients are given up; ``tied``: end when the
+    parent process does.
+    """
+
+    clients: str
+    executors: str
+    journal: str = ""
+    policy: str = "lma"
+    options: dict[str, float | int | None] = {}
+    seed: int = 0
+    patience: float = 10.0
+    client_patience: float = 30.0
+    tied: bool = False
+
+
+def serve(config: Config) -> int:
+    """Run the service until it is told to end; returns an exit code."""
+    if config.tied:
+        die_with_parent(os.getppid())
+    wake_soon()
+    journal = Journal(Path(config.journal)) if config.journal else None
+    epoch = journal.next_epoch() if journal is not None else int(time.time()) & 0xFFFFF
+    options = Options(**config.options)  # type: ignore[arg-type]  # Options checks them itself
+    scheduler = TaskScheduler(config.policy, options, random.Random(config.seed))
+    core = JobCore(
+        scheduler,
+        epoch=epoch,
+        patience=config.patience,
+        client_patience=config.client_patience,
+    )
+    sockets = PlainSockets()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    clients, executors = sockets.server(context), sockets.server(context)
+    clients.bind(config.clients)
+    executors.bind(config.executors)
+    service = JobService(core, clients=clients, executors=executors, journal=journal)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    try:
+        service.run()
+    finally:
+        clients.close(200)
+        executors.close(200)
+        context.term()
+        if journal is not None:
+            journal.close()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Read the configuration and serve."""
+    if len(arguments) != 1:
+        print("usage: python -m colchis_master.jobs CONFIG.json", file=sys.stderr)
+        return 2
+    try:
+        config = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Config)
+        return serve(config)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError, ColchisError) as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""What the job service knows of its executors and clients."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from colchis.wire.tasks import DropFunction, Function, Heartbeat, ToExecutor
+
+FUNCTIONS_KEPT = 256
+"""Functions that an executor keeps; beyond them the one longest unused is dropped."""
+
+
+@dataclass(slots=True)
+class Executor:
+    """One executor that has registered. ``heard`` is monotonic, in seconds."""
+
+    name: str
+    node: str
+    cores: int
+    memory: int
+    address: str
+    heard: float
+    pulse: Heartbeat = field(default_factory=lambda: Heartbeat(memory=0.0, spilled=0, gc=0.0))
+    attempts: set[int] = field(default_factory=set)
+    _functions: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _in_use: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, attempt: int, digest: str, data: bytes) -> Iterator[ToExecutor]:
+        """Note that an attempt uses a function; what has to be sent before its launch."""
+        self.attempts.add(attempt)
+        self._in_use[digest] += 1
+        if digest in self._functions:
+            self._functions.move_to_end(digest)
+            return
+        self._functions[digest] = None
+        yield Function(digest, data)
+        if len(self._functions) > FUNCTIONS_KEPT:
+            unused = next((one for one in self._functions if not self._in_use[one]), None)
+            if unused is not None:
+                del self._functions[unused]
+                yield DropFunction(unused)
+
+    def end(self, attempt: int, digest: str) -> None:
+        """The attempt is over."""
+        self.attempts.discard(attempt)
+        self._in_use[digest] -= 1
+        if not self._in_use[digest]:
+            del self._in_use[digest]
+
+
+@dataclass(slots=True)
+class Client:
+    """One client; ``heard`` is monotonic, in seconds."""
+
+    name: str
+    heard: float
+    jobs: set[str] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+
+
+class Functions:
+    """Pickled functions, kept while a client may name them or a job uses them."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+        self._users: dict[str, Counter[str]] = {}
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._data
+
+    def __getitem__(self, digest: str) -> bytes:
+        return self._data[digest]
+
+    def add(self, digest: str, data: bytes, user: str) -> None:
+        """Keep a function for a user (a client's or a job's name)."""
+        self._data.setdefault(digest, data)
+        self.use(digest, user)
+
+    def use(self, digest: str, user: str) -> None:
+        """Keep it for one more user."""
+        self._users.setdefault(digest, Counter())[user] += 1
+
+    def drop(self, digest: str, user: str) -> None:
+        """The user does not need it any more."""
+        users = self._users.get(digest)
+        if users is None:
+            return
+        del users[user]
+        if not users:
+            del self._users[digest]
+            del self._data[digest]

@@ -1,0 +1,210 @@
+"""The job service's shell: sockets, the journal and the clock around the core.
+
+A plain poll loop: everything that has arrived is taken in, the core decides, the journal is
+written, and only then is anything sent.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import zmq
+
+from colchis.wire import jobs as ask
+from colchis.wire import tasks as wire
+from colchis.wire.codec import WireError
+from colchis.wire.work import PROTOCOL
+from colchis_master.jobs.core import Forget, JobCore, Keep, Output, ToClient, ToExecutor
+from colchis_master.jobs.journal import Journal
+from colchis_master.jobs.status import status
+
+log = structlog.get_logger("jobs")
+
+TURN = 256
+"""Messages taken in from each side before the core's decisions are sent."""
+TICK = 1.0
+"""Seconds between looks for silent peers."""
+
+
+class Peers:
+    """Names and routing ids of one socket's peers."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self.socket = socket
+        self._ids: dict[str, bytes] = {}
+        self._names: dict[bytes, str] = {}
+
+    def learn(self, name: str, routing: bytes) -> None:
+        """The peer is reached by this routing id from now on."""
+        old = self._ids.get(name)
+        if old is not None:
+            self._names.pop(old, None)
+        self._ids[name] = routing
+        self._names[routing] = name
+
+    def name(self, routing: bytes) -> str | None:
+        """Who this is, if known."""
+        return self._names.get(routing)
+
+    def send(self, name: str, data: bytes) -> None:
+        """Send to a peer; one that is gone is found out by its silence."""
+        routing = self._ids.get(name)
+        if routing is not None:
+            self.answer(routing, data)
+
+    def answer(self, routing: bytes, data: bytes) -> None:
+        """Send to whoever has this routing id."""
+        try:
+            self.socket.send_multipart([routing, data], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            log.debug("message not sent", why=str(error))
+
+
+class JobService:
+    """Serves clients and executors until told to stop.
+
+    ``clients`` and ``executors`` are bound ROUTER sockets. Without a journal, jobs are lost with
+    the service.
+    """
+
+    def __init__(
+        self,
+        core: JobCore,
+        *,
+        clients: "zmq.Socket[bytes]",
+        executors: "zmq.Socket[bytes]",
+        journal: Journal | None = None,
+    ) -> None:
+        self._core = core
+        self._clients = Peers(clients)
+        self._executors = Peers(executors)
+        self._journal = journal
+        self._stopping = False
+        self.dropped = 0
+        """Messages that were none, or came from nobody known."""
+        self._requests: dict[type, Callable[[str, Any, float], None]] = {
+            wire.Function: lambda name, message, _: core.add_function(name, message),
+            wire.DropFunction: lambda name, message, _: core.drop_function(name, message.digest),
+            ask.Submit: core.submit,
+            ask.CancelJob: lambda _, message, __: core.cancel(message.job),
+            ask.Release: lambda _, message, __: core.release(message.job),
+            ask.ResultLost: lambda _, message, __: core.result_lost(message),
+            ask.Query: self._query,
+            ask.Bye: lambda name, _, __: core.client_left(name),
+            ask.Ping: lambda *_: None,
+        }
+        if journal is not None:
+            self._recover(journal)
+
+    def stop(self) -> None:
+        """End the loop at its next turn; for signal handlers and other threads."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serve."""
+        core = self._core
+        poller = zmq.Poller()
+        poller.register(self._clients.socket, zmq.POLLIN)
+        poller.register(self._executors.socket, zmq.POLLIN)
+        tick = time.monotonic() + TICK
+        while not self._stopping:
+            wakeup = core.next_wakeup()
+            due = tick if wakeup is None else min(tick, wakeup)
+            wait = max(0.0, due - time.monotonic())
+            poller.poll(math.ceil(wait * 1000))
+            now = time.monotonic()
+            self._drain(self._executors.socket, self._from_executor, now)
+            self._drain(self._clients.socket, self._from_client, now)
+            if now >= due:
+                core.tick(now)
+                if now >= tick:
+                    tick = now + TICK
+            self._send(core.take(now))
+        for name in list(core.executors):
+            self._executors.send(name, wire.TO_EXECUTOR.encode(wire.Leaving()))
+
+    def _drain(
+        self,
+        socket: "zmq.Socket[bytes]",
+        take: Callable[[bytes, bytes, float], None],
+        now: float,
+    ) -> None:
+        for _ in range(TURN):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                take(frames[0], frames[-1], now)
+            except WireError as error:
+                self.dropped += 1
+                log.warning("message dropped", why=str(error))
+
+    def _from_executor(self, routing: bytes, data: bytes, now: float) -> None:
+        message = wire.FROM_EXECUTOR.decode(data)
+        if isinstance(message, wire.Register):
+            self._executors.learn(message.executor, routing)
+            self._core.register(message, now)
+            return
+        name = self._executors.name(routing)
+        if name is None or name not in self._core.executors:
+            who = wire.TO_EXECUTOR.encode(wire.WhoAreYou(self._core.epoch))
+            self._executors.answer(routing, who)
+            return
+        self._core.report(name, message, now)
+
+    def _from_client(self, routing: bytes, data: bytes, now: float) -> None:
+        message = ask.FROM_CLIENT.decode(data)
+        core = self._core
+        if isinstance(message, ask.Hello):
+            if message.protocol != PROTOCOL:
+                reason = f"protocol {message.protocol}; this job service speaks {PROTOCOL}"
+                self._clients.answer(routing, ask.TO_CLIENT.encode(ask.Rejected("-", reason)))
+                return
+            self._clients.learn(message.client, routing)
+            core.hello(message, now)
+            return
+        name = self._clients.name(routing)
+        if name is None or name not in core.clients:
+            self._clients.answer(routing, ask.TO_CLIENT.encode(wire.WhoAreYou(core.epoch)))
+            return
+        core.clients[name].heard = now
+        self._requests[type(message)](name, message, now)
+
+    def _query(self, name: str, message: ask.Query, now: float) -> None:
+        answer = status(self._core, message.request, message.job, now)
+        self._clients.send(name, ask.TO_CLIENT.encode(answer))
+
+    def _send(self, out: list[Output]) -> None:
+        if self._journal is not None:
+            self._write(self._journal, out)
+        for one in out:
+            if isinstance(one, ToExecutor):
+                self._executors.send(one.executor, wire.TO_EXECUTOR.encode(one.message))
+            elif isinstance(one, ToClient):
+                self._clients.send(one.client, ask.TO_CLIENT.encode(one.message))
+
+    def _write(self, journal: Journal, out: list[Output]) -> None:
+        kept = [one for one in out if isinstance(one, Keep)]
+        dropped = [one.job for one in out if isinstance(one, Forget)]
+        if kept or dropped:
+            functions = {digest: data for one in kept for digest, data in one.functions.items()}
+            journal.write([(one.client, one.spec) for one in kept], functions, dropped)
+
+    def _recover(self, journal: Journal) -> None:
+        """Take up the jobs of the service's earlier life; they run again from their beginning."""
+        now = time.monotonic()
+        core = self._core
+        for digest, data in journal.functions():
+            core.functions.add(digest, data, "journal")
+        used: set[str] = set()
+        for client, spec in journal.jobs():
+            # The client has as long to come back as any client may be silent.
+            core.expect(client, now)
+            core.submit(client, spec, now, journal=False)
+            used |= {stage.function for stage in spec.stages}
+        for digest, _ in list(journal.functions()):
+            core.functions.drop(digest, "journal")
+        journal.drop_functions_but(used)
