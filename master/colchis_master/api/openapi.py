@@ -65,19 +65,7 @@ OPERATIONS = (
         "post",
         "/v1/plan",
         "Where apps would be placed; nothing is changed",
-        tuple(
-            [
-                "algorithm",
-                "mode",
-                "optimal",
-                "gap",
-                "objective",
-                "seconds",
-                "apps",
-                "violations",
-                "totals",
-            ]
-        ),
+        ("algorithm", "objective", "optimal", "gap", "apps", "violations", "totals"),
         body=PlanRequest,
     ),
     Operation("get", "/v1/nodes", "All nodes", ("nodes",)),
