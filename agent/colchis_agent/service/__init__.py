@@ -1,0 +1,1 @@
+"""The shell around the agent's core: sockets, files, processes and clocks."""
