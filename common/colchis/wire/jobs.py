@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from colchis.wire.codec import Codec
-from colchis.wire.tasks import Function, WhoAreYou
+from colchis.wire.tasks import DropFunction, Function, WhoAreYou
 from colchis.wire.work import (
     MAX_MESSAGE,
     PROTOCOL,
@@ -110,7 +110,7 @@ class Ping(Struct, frozen=True, tag="ping"):
 
 
 FromClient: TypeAlias = (
-    Hello | Function | Submit | CancelJob | Release | ResultLost | Query | Bye | Ping
+    Hello | Function | DropFunction | Submit | CancelJob | Release | ResultLost | Query | Bye | Ping
 )
 
 

@@ -1,0 +1,291 @@
+"""The client of the job service: a ``concurrent.futures.Executor``, and jobs."""
+
+import atexit
+import hashlib
+import itertools
+import os
+import pickle
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, wait
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cloudpickle
+
+from colchis.errors import ColchisError
+from colchis.jobs import functions as op
+from colchis.jobs.connection import Connection
+from colchis.jobs.futures import Collector, JobFuture, Ordered, first, flatten
+from colchis.jobs.graph import Job
+from colchis.jobs.sockets import Sockets
+from colchis.wire.jobs import StageSpec, Status, Submit
+from colchis.wire.work import BATCH, STREAM
+
+if TYPE_CHECKING:
+    from colchis.jobs.local import LocalCluster
+
+T = TypeVar("T")
+PRIORITIES = {"stream": STREAM, "batch": BATCH}
+_open: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def priority_of(priority: str | int) -> int:
+    """The number of a priority; raises ValueError for a name that is none."""
+    if isinstance(priority, int):
+        return priority
+    try:
+        return PRIORITIES[priority]
+    except KeyError:
+        names = ", ".join(PRIORITIES)
+        raise ValueError(f"priority {priority!r}: {names} or a number") from None
+
+
+class Client(Executor):
+    """Runs functions on the cluster's executors.
+
+    ``submit`` and ``map`` do as in the standard library. What they run is suspended and resumed
+    as the scheduler sees fit, and run again when an executor is lost.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        priority: str | int = "batch",
+        retries: int = 0,
+        timeout: float = 30.0,
+        sockets: Sockets | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        """Connect; raises ColchisError where nobody answers within ``timeout`` seconds."""
+        self.name = f"{os.uname().nodename[:32]}-{os.getpid()}-{os.urandom(4).hex()}"
+        self.priority = priority_of(priority)
+        self.retries = retries
+        self._on_close = on_close
+        self.local: LocalCluster | None = None
+        """The processes behind it, where they are its own."""
+        self._numbers = itertools.count(1)
+        self._pending: set[Future[Any]] = set()
+        self._lock = threading.Lock()
+        self._shut = False
+        self._connection = Connection(address, self.name, sockets)
+        _open.add(self)
+        with self._connection.greeted:
+            answered = self._connection.greeted.wait_for(
+                lambda: self._connection.greeting is not None, timeout
+            )
+        if not answered:
+            self.close()
+            raise ColchisError(f"no job service answers at {address}")
+
+    # --- concurrent.futures ---------------------------------------------------------------------
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> JobFuture[T]:
+        """Run ``fn(*args, **kwargs)`` in a slot; see ``concurrent.futures``."""
+        digest, function = self.pickle_function(fn)
+        stage = StageSpec(
+            name="s0",
+            kind="call",
+            function=digest,
+            tasks=1,
+            payloads=[self.pickle((args, kwargs))],
+        )
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return self._submit(name, self.priority, self.retries, [stage], {digest: function}, first)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]:
+        """As ``concurrent.futures``: results in order; one task per ``chunksize`` items."""
+        if chunksize < 1:
+            raise ValueError("chunksize must be at least 1")
+        self._check_open()
+        end = None if timeout is None else time.monotonic() + timeout
+        items = list(zip(*iterables, strict=False))
+        chunks = [items[i : i + chunksize] for i in range(0, len(items), chunksize)]
+        if not chunks:
+            return iter(())
+        digest, function = self.pickle_function(op.StarMap(fn))
+        stage = StageSpec(
+            name="s0",
+            kind="records",
+            function=digest,
+            tasks=len(chunks),
+            payloads=[self.pickle(chunk) for chunk in chunks],
+        )
+        ordered: Ordered[list[T]] = Ordered(len(chunks))
+        job = self._spec(getattr(fn, "__name__", "map"), self.priority, self.retries, [stage])
+        for future in ordered.futures:
+            self._note(future)
+        self._connection.submit(job, {digest: function}, ordered)
+
+        def remaining() -> float | None:
+            return None if end is None else max(0.0, end - time.monotonic())
+
+        results = ordered.results(lambda: self._connection.cancel(job.job), remaining)
+        return itertools.chain.from_iterable(results)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As ``concurrent.futures``; then the connection is closed."""
+        self._shut = True
+        if cancel_futures:
+            self._cancel_all()
+        if wait:
+            self._close_when_done()
+        else:
+            threading.Thread(target=self._close_when_done, daemon=True).start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Whoever leaves by Ctrl-C (or sys.exit) does not want to wait for what runs.
+        gone = kind is not None and not issubclass(kind, Exception)
+        self.shutdown(wait=True, cancel_futures=gone)
+
+    # --- jobs -----------------------------------------------------------------------------------
+
+    def job(self, name: str = "job", *, priority: str | int | None = None, retries: int = 3) -> Job:
+        """A job of stages; a task of it is tried again up to ``retries`` times."""
+        chosen = self.priority if priority is None else priority_of(priority)
+        return Job(self, name, chosen, retries)
+
+    def run(
+        self,
+        job: Job,
+        stages: list[StageSpec],
+        functions: dict[str, bytes],
+        combine: Callable[[list[Any]], Any],
+    ) -> JobFuture[Any]:
+        """Submit a job's stages; the last one is delivered."""
+        return self._submit(job.name, job.priority, job.retries, stages, functions, combine)
+
+    def slots(self) -> int:
+        """Cores of all executors, at least 1."""
+        greeting = self._connection.greeting
+        return max(1, greeting.slots if greeting is not None else 1)
+
+    def executors(self) -> int:
+        """Executors that the service knows, asked anew."""
+        greeting = self._connection.greeting
+        self._connection.hello()
+        with self._connection.greeted:
+            self._connection.greeted.wait_for(
+                lambda: self._connection.greeting is not greeting, 5.0
+            )
+        found = self._connection.greeting
+        return found.executors if found is not None else 0
+
+    def status(self, job: str = "", timeout: float = 30.0) -> Status:
+        """How jobs and executors stand; with the tasks of one job where it is named."""
+        self._check_open()
+        answer: Future[Status] = Future()
+        self._connection.query(next(self._numbers), job, answer.set_result)
+        return answer.result(timeout)
+
+    def cancel(self, job: str) -> None:
+        """End a job of this client and everything of it that runs."""
+        self._connection.cancel(job)
+
+    def close(self) -> None:
+        """Cancel what still runs and disconnect. Nothing happens the second time."""
+        self._shut = True
+        _open.discard(self)
+        self._connection.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    # --- pickling -------------------------------------------------------------------------------
+
+    def pickle(self, value: Any) -> bytes:
+        """Pickle; by value what is defined in the user's script."""
+        try:
+            data = pickle.dumps(value, protocol=5)
+            if b"__main__" not in data:
+                return data
+        except (pickle.PicklingError, AttributeError, TypeError):
+            pass
+        return bytes(cloudpickle.dumps(value, protocol=5))
+
+    def pickle_function(self, function: Any) -> tuple[str, bytes]:
+        """The function's bytes, and the digest under which it is sent once."""
+        data = self.pickle(function)
+        return hashlib.blake2b(data, digest_size=16).hexdigest(), data
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        name: str,
+        priority: int,
+        retries: int,
+        stages: list[StageSpec],
+        functions: dict[str, bytes],
+        combine: Callable[[list[Any]], T],
+    ) -> JobFuture[T]:
+        self._check_open()
+        job = self._spec(name, priority, retries, stages)
+        future: JobFuture[T] = JobFuture(job.job, self._connection.cancel)
+        collector = Collector(future, stages[-1].tasks, combine)
+        self._note(future)
+        try:
+            self._connection.submit(job, functions, collector)
+        except BaseException:
+            self._settled(future)
+            raise
+        return future
+
+    def _spec(self, name: str, priority: int, retries: int, stages: list[StageSpec]) -> Submit:
+        number = next(self._numbers)
+        job = f"{self.name}-{number}"
+        return Submit(job, name, priority, stages, [len(stages) - 1], retries)
+
+    def _note(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._pending.add(future)
+        future.add_done_callback(self._settled)
+
+    def _settled(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+
+    def _cancel_all(self) -> None:
+        with self._lock:
+            pending = list(self._pending)
+        for future in pending:
+            future.cancel()
+
+    def _wait_all(self) -> None:
+        with self._lock:
+            pending = list(self._pending)
+        wait(pending)
+
+    def _close_when_done(self) -> None:
+        self._wait_all()
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+@atexit.register
+def _close_all() -> None:
+    """A script that just ends leaves nothing running."""
+    for client in list(_open):
+        if not sys.is_finalizing():
+            client.close()
+
+
+__all__ = ["Client", "flatten", "priority_of"]

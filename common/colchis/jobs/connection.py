@@ -1,0 +1,315 @@
+"""A client's line to the job service: one thread that sends, receives and fetches.
+
+Callers queue messages; the thread owns every socket. When the line is lost it comes back by
+itself, and the thread asks for what it missed; a result that comes twice is delivered once.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import zmq
+
+from colchis.errors import ColchisError
+from colchis.jobs.sockets import PlainSockets, Sockets
+from colchis.jobs.urgency import wake_soon
+from colchis.wire import jobs as ask
+from colchis.wire.codec import WireError
+from colchis.wire.tasks import DropFunction, Function, WhoAreYou
+from colchis.wire.work import STORE, Data, Failure, Get, Input, Stored
+
+PING = 2.0
+FETCH_PATIENCE = 5.0
+FUNCTIONS_KEPT = 512
+
+
+class Listener(Protocol):
+    """Who waits for a job."""
+
+    def accepted(self) -> None:
+        """The job will survive the service's end."""
+
+    def result(self, stage: int, index: int, data: bytes) -> None:
+        """One task's pickled result; comes once per task."""
+
+    def ended(self, state: str, failure: Failure | None) -> None:
+        """The job has ended; every result came before."""
+
+    def refused(self, reason: str, *, lost: bool) -> None:
+        """The job was not taken, or is not known any more (``lost``)."""
+
+
+@dataclass(slots=True)
+class Awaited:
+    """A job that is waited for."""
+
+    listener: Listener
+    submit: ask.Submit
+    got: set[tuple[int, int]] = field(default_factory=set)
+    fetching: set[tuple[int, int]] = field(default_factory=set)
+    end: ask.JobEnded | None = None
+
+
+@dataclass(slots=True)
+class Fetch:
+    """A result on its way from an executor."""
+
+    job: str
+    stage: int
+    index: int
+    deadline: float
+
+
+class Connection:
+    """Talks for one client until closed."""
+
+    def __init__(self, address: str, name: str, sockets: Sockets | None = None) -> None:
+        self.name = name
+        self.greeting: ask.Greeting | None = None
+        self.greeted = threading.Condition()
+        self._address = address
+        self._sockets = sockets or PlainSockets()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._service = self._sockets.client(self._context)
+        self._service.connect(address)
+        self._peers: dict[str, zmq.Socket[bytes]] = {}
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = zmq.Poller()
+        self._poller.register(self._service, zmq.POLLIN)
+        self._poller.register(self._wake, zmq.POLLIN)
+        self._outbox: deque[Callable[[], None]] = deque()
+        self._functions: dict[str, bytes] = {}
+        self._jobs: dict[str, Awaited] = {}
+        self._fetches: dict[str, Fetch] = {}
+        self._answers: dict[int, Callable[[ask.Status], None]] = {}
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="colchis-jobs", daemon=True)
+        self._thread.start()
+
+    # --- callers' threads -----------------------------------------------------------------------
+
+    def submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
+        """Send a job and the functions it needs. Raises WireError where it is too long."""
+        ask.FROM_CLIENT.encode(job)
+        self._do(lambda: self._submit(job, functions, listener))
+
+    def cancel(self, job: str) -> None:
+        """End a job and forget it."""
+        self._do(lambda: self._forget(job))
+
+    def query(self, number: int, job: str, answer: Callable[[ask.Status], None]) -> None:
+        """Ask how things stand."""
+
+        def send() -> None:
+            self._answers[number] = answer
+            self._send(ask.Query(number, job))
+
+        self._do(send)
+
+    def hello(self) -> None:
+        """Ask for a fresh greeting."""
+        self._do(self._hello)
+
+    def close(self) -> None:
+        """Cancel what still runs and end the line."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake_up()
+        self._thread.join()
+
+    def _do(self, what: Callable[[], None]) -> None:
+        if self._closing:
+            raise ColchisError("the connection is closed")
+        self._outbox.append(what)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    # --- the connection's thread ----------------------------------------------------------------
+
+    def _run(self) -> None:
+        wake_soon()
+        self._hello()
+        ping = time.monotonic() + PING
+        while not self._closing:
+            now = time.monotonic()
+            if now >= ping:
+                ping = now + PING
+                self._send(ask.Ping(self.name))
+                self._give_up_fetches(now)
+            for source, _ in self._poller.poll(max(0, int((ping - now) * 1000) + 1)):
+                if source == self._wake:
+                    os.eventfd_read(self._wake)
+                elif source is self._service:
+                    self._receive()
+                else:
+                    self._fetched(source)
+            while self._outbox:
+                what = self._outbox.popleft()
+                what()
+        self._send(ask.Bye())
+        for peer in self._peers.values():
+            peer.close(0)
+        self._service.close(500)
+        self._context.term()
+        os.close(self._wake)
+        for awaited in list(self._jobs.values()):
+            awaited.listener.refused("the connection was closed", lost=True)
+
+    def _send(self, message: ask.FromClient) -> None:
+        with suppress(zmq.Again):  # nobody has listened for long; who comes back is greeted anew
+            self._service.send(ask.FROM_CLIENT.encode(message), zmq.NOBLOCK)
+
+    def _hello(self) -> None:
+        self._send(ask.Hello(self.name, jobs=list(self._jobs)))
+
+    def _submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
+        self._jobs[job.job] = Awaited(listener, job)
+        for digest, data in functions.items():
+            if digest not in self._functions:
+                self._send(Function(digest, data))
+            else:
+                del self._functions[digest]
+            self._functions[digest] = data
+        if len(self._functions) > FUNCTIONS_KEPT:
+            used = {s.function for one in self._jobs.values() for s in one.submit.stages}
+            for digest in list(self._functions)[: -FUNCTIONS_KEPT // 2]:
+                if digest not in used:
+                    del self._functions[digest]
+                    self._send(DropFunction(digest))
+        self._send(job)
+
+    def _forget(self, job: str) -> None:
+        if self._jobs.pop(job, None) is not None:
+            self._send(ask.Release(job))
+
+    def _receive(self) -> None:
+        for _ in range(256):
+            try:
+                data = self._service.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                message = ask.TO_CLIENT.decode(data)
+            except WireError:
+                continue
+            if isinstance(message, ask.TaskDone):
+                self._task_done(message)
+            elif isinstance(message, ask.JobEnded):
+                self._job_ended(message)
+            elif isinstance(message, ask.Accepted):
+                if message.job in self._jobs:
+                    self._jobs[message.job].listener.accepted()
+            elif isinstance(message, ask.Rejected):
+                self._refuse(message.job, message.reason, lost=False)
+            elif isinstance(message, ask.Greeting):
+                self._greet(message)
+            elif isinstance(message, ask.Status):
+                answer = self._answers.pop(message.request, None)
+                if answer is not None:
+                    answer(message)
+            elif isinstance(message, WhoAreYou):
+                self._hello()
+
+    def _greet(self, message: ask.Greeting) -> None:
+        new = self.greeting is None or self.greeting.epoch != message.epoch
+        if new:
+            for digest, data in self._functions.items():
+                self._send(Function(digest, data))
+        for job in message.unknown:
+            awaited = self._jobs.get(job)
+            if awaited is not None:
+                # Never accepted, or the service keeps no journal: it is begun anew.
+                self._send(awaited.submit)
+        with self.greeted:
+            self.greeting = message
+            self.greeted.notify_all()
+
+    def _refuse(self, job: str, reason: str, *, lost: bool) -> None:
+        awaited = self._jobs.pop(job, None)
+        if awaited is not None:
+            awaited.listener.refused(reason, lost=lost)
+
+    def _task_done(self, message: ask.TaskDone) -> None:
+        awaited = self._jobs.get(message.job)
+        place = (message.stage, message.index)
+        if awaited is None or place in awaited.got or not message.results:
+            return
+        result: Input = message.results[0]
+        if isinstance(result, bytes):
+            awaited.got.add(place)
+            awaited.fetching.discard(place)
+            awaited.listener.result(*place, result)
+            self._finish(awaited)
+        elif result.key not in self._fetches:
+            awaited.fetching.add(place)
+            self._fetch(result, Fetch(message.job, *place, time.monotonic() + FETCH_PATIENCE))
+
+    def _job_ended(self, message: ask.JobEnded) -> None:
+        awaited = self._jobs.get(message.job)
+        if awaited is not None:
+            awaited.end = message
+            self._finish(awaited)
+
+    def _finish(self, awaited: Awaited) -> None:
+        """Tell the listener of the end once every result is there."""
+        end = awaited.end
+        if end is None or (end.state == "finished" and awaited.fetching):
+            return
+        self._forget(end.job)
+        awaited.listener.ended(end.state, end.failure)
+
+    # --- fetching from executors ----------------------------------------------------------------
+
+    def _fetch(self, result: Stored, fetch: Fetch) -> None:
+        self._fetches[result.key] = fetch
+        peer = self._peers.get(result.address)
+        if peer is None:
+            peer = self._sockets.client(self._context)
+            try:
+                peer.connect(result.address)
+            except zmq.ZMQError:
+                peer.close(0)
+                self._lost(result.key)
+                return
+            self._peers[result.address] = peer
+            self._poller.register(peer, zmq.POLLIN)
+        peer.send(STORE.encode(Get(result.key)))
+
+    def _fetched(self, peer: "zmq.Socket[bytes]") -> None:
+        try:
+            message = STORE.decode(peer.recv())
+        except WireError:
+            return
+        if not isinstance(message, Data) or message.key not in self._fetches:
+            return
+        if message.data is None:
+            self._lost(message.key)
+            return
+        fetch = self._fetches.pop(message.key)
+        awaited = self._jobs.get(fetch.job)
+        place = (fetch.stage, fetch.index)
+        if awaited is not None and place not in awaited.got:
+            awaited.got.add(place)
+            awaited.fetching.discard(place)
+            awaited.listener.result(*place, message.data)
+            self._finish(awaited)
+
+    def _lost(self, key: str) -> None:
+        fetch = self._fetches.pop(key)
+        awaited = self._jobs.get(fetch.job)
+        if awaited is not None:
+            awaited.end = None
+            self._send(ask.ResultLost(fetch.job, fetch.stage, fetch.index, key))
+
+    def _give_up_fetches(self, now: float) -> None:
+        for key, fetch in list(self._fetches.items()):
+            if fetch.deadline <= now:
+                self._lost(key)
