@@ -148,12 +148,15 @@ class StateFolder:
         if not self.path.is_dir():
             return Gone()
         try:
+            # In this order: a shim takes the lock before it writes its record, and writes how it
+            # ended before it lets go. A record without a lock or an end is that of a dead one.
+            record = self.shim()
             running = is_locked(self.lock_file)
-            # Only now: a shim that ends writes its last file before it lets go of the lock.
             ended = self._exit()
             if ended is not None:
                 return Ended(ended)
-            record = self.shim()
+            if running:
+                record = self.shim()
         except DriverError as error:
             return Ended(Exit(ExitKind.LOST, message=str(error)))
         if running:

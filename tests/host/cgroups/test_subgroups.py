@@ -2,9 +2,11 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
-from colchis_agent.cgroups import CgroupTree, Limits, join, open_own_tree
+from colchis_agent.cgroups import CgroupTree, Limits, join, open_own_tree, open_tree
 from tests.host.support import wait_for
 
 NOBODY = 65534
@@ -97,4 +99,44 @@ def test_processes_in_slots_count_for_the_container(tree: CgroupTree) -> None:
 def test_without_delegation_slots_fall_back_to_signals(tree: CgroupTree) -> None:
     tree.create("executor", Limits())
     pid = _as_container(tree, "executor", _kind_is_none)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _with_delegation(kind: str) -> int:
+    """As an agent without root in a cgroup that is its own: v2 gives it everything."""
+    fallback = Path(tempfile.mkdtemp(prefix="colchis-test-"))
+    own = open_tree("agent", fallback / "groups")
+    if own.kind != kind:
+        return 20
+    own.create("container", Limits(cpus=0.5, memory_bytes=64 << 20, pids=7))
+    own.add("container", _spin())
+    own.freeze("container")
+    wait_for(lambda: own.is_frozen("container"))
+    if kind == "v2" and (own.unenforced() or own.usage("container").pids != 1):
+        return 21
+    if kind == "none" and "pids" not in own.unenforced():
+        return 22
+    if not own.kill_all("container", timeout=60):
+        return 23
+    os.wait()
+    own.remove("container")
+    own.close()
+    fallback.rmdir()
+    return 0
+
+
+def test_an_agent_without_root_uses_what_is_delegated_to_it(tree: CgroupTree) -> None:
+    tree.create("user", Limits())
+    tree.delegate("user", NOBODY, NOBODY)
+    kind = "none"
+    if tree.kind == "v2":
+        kind = "v2"
+        os.chown(tree.procs_files("user")[0].with_name("cgroup.subtree_control"), NOBODY, NOBODY)
+    pid = _as_container(tree, "user", lambda: _with_delegation(kind))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_agent_without_anything_still_suspends(tree: CgroupTree) -> None:
+    tree.create("user", Limits())
+    pid = _as_container(tree, "user", lambda: _with_delegation("none"))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

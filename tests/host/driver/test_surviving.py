@@ -117,6 +117,21 @@ def test_an_interrupted_launch_can_be_given_up(any_world: World, tmp_path: Path)
     assert not (tmp_path / "tally").exists()
 
 
+def test_a_shim_that_starts_while_we_look_is_not_taken_for_lost(any_world: World) -> None:
+    spec = LaunchSpec(any_world.ref, tuple(python(SLEEP)))
+    in_doomed_agent(any_world, "intent", spec)
+
+    def look_and_start(path: Path) -> bool:
+        locked = shim.is_locked(path)
+        any_world.driver._start_shim(StateFolder(any_world.folder()))
+        return locked
+
+    with patch("colchis_agent.driver.folder.is_locked", look_and_start):
+        state = any_world.reopened().inspect(any_world.ref)
+    assert state == NeverStarted()
+    assert running(any_world)
+
+
 def test_many_launches_at_once_start_it_once(any_world: World, tmp_path: Path) -> None:
     spec = counting(any_world, tmp_path / "tally")
     drivers = [any_world.reopened() for _ in range(6)]
