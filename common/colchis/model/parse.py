@@ -11,7 +11,9 @@
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from colchis.errors import ColchisError
 from colchis.model.constraints import Atom, Constraint, Scope, TagExpr, TagRef, Target
@@ -19,6 +21,7 @@ from colchis.model.constraints import Atom, Constraint, Scope, TagExpr, TagRef, 
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
 _TOKEN = re.compile(r"\s*(?:(?P<mark>[{},/&|∧∨∞])|(?P<word>[A-Za-z0-9_.:+-]+)|(?P<bad>\S))")
 _SAME = {"∧": "&", "∨": "|", "∞": "inf"}
+T = TypeVar("T")
 _FORM = "{subject, {tags, minimum, maximum}, group}"
 
 
@@ -55,6 +58,14 @@ def parse_constraint(text: str) -> Constraint:
     return _Parser(text).parse()
 
 
+def parse_tags(text: str, *, subject: bool) -> TagExpr:
+    """The tag expression that ``text`` writes, such as ``hb & self/mem``.
+
+    Namespaces have no meaning in a ``subject``. Raises ConstraintError with all that is wrong.
+    """
+    return _Parser(text).parse_tags(subject=subject)
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
@@ -63,17 +74,28 @@ class _Parser:
         self._faults: list[Fault] = []
 
     def parse(self) -> Constraint:
+        return self._whole(self._any_of, "'&', '|' or the end")
+
+    def parse_tags(self, *, subject: bool) -> TagExpr:
+        return self._whole(lambda: self._tags(subject=subject), "'&' or the end")
+
+    def _whole(self, read: Callable[[], T], more: str) -> T:
+        """What ``read`` makes of the whole text."""
         try:
             self._tokenise()
-            alternatives = [self._all_of()]
-            while self._accept("|"):
-                alternatives.append(self._all_of())
+            result = read()
             if self._peek().text:
-                self._fail(f"expected '&', '|' or the end, found {self._found()}")
+                self._fail(f"expected {more}, found {self._found()}")
         except _SyntaxFaultError as stop:
-            self._faults.append(stop.fault)
+            raise ConstraintError(self._text, [*self._faults, stop.fault]) from None
         if self._faults:
             raise ConstraintError(self._text, self._faults)
+        return result
+
+    def _any_of(self) -> Constraint:
+        alternatives = [self._all_of()]
+        while self._accept("|"):
+            alternatives.append(self._all_of())
         return Constraint(tuple(alternatives))
 
     def _tokenise(self) -> None:
