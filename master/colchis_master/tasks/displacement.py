@@ -23,10 +23,10 @@ class Displacement:
         self._ending: dict[Executor, None] = {}
 
     def look_again(self) -> None:
-        """Before an event: executors passed over because a task was about to end count as changed."""
+        """Executors passed over because a task was about to end count as changed."""
         self.recheck = inf
         for executor in self._ending:
-            if executor.name in self.book.executors:
+            if self.book.executors.get(executor.name) is executor:
                 self.book.touched[executor] = None
         self._ending.clear()
 

@@ -10,7 +10,7 @@ After every event three things hold, and each handler only restores them where i
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from colchis.errors import InputError
 from colchis_master.tasks import events as ev
@@ -45,13 +45,21 @@ class TaskScheduler:
         self._now = 0.0
         self._cause = ""
         self._unplaced: set[str] = set()
+        self._freed: dict[Executor, str] = {}
+        self._queued: list[tuple[Task, str]] = []
         self._out: list[ev.Instruction] = []
 
-    def handle(self, now: float, event: ev.Event) -> list[ev.Instruction]:
+    def handle(
+        self, now: float, event: ev.Event, then: Sequence[ev.StageSubmitted] = ()
+    ) -> list[ev.Instruction]:
         """What to do about ``event`` at ``now`` (seconds, monotonic).
 
+        ``then`` are stages that became ready by it; all is decided together, so that a job goes on
+        in the slots it has instead of giving them up and taking others.
         Raises IllegalTransitionError or InputError, with nothing changed, for what cannot be.
         """
+        for stage in then:
+            _check_weight(stage)
         self._now, self._cause, self._out = now, event.id, []
         self._unplaced.clear()
         self._displacement.look_again()
@@ -80,6 +88,10 @@ class TaskScheduler:
                 self._cancelled(job)
             case ev.Tick():
                 pass
+        for stage in then:
+            self._cause = stage.id
+            self._submitted(stage)
+        self._settle()
         self._displace()
         self._restart()
         return self._out
@@ -108,7 +120,7 @@ class TaskScheduler:
             executor = self.book.join(
                 event.executor, event.node, event.cores, max(0, event.memory_bytes)
             )
-            self._fill(executor)
+            self._freed[executor] = self._cause
 
     def _lost(self, name: str) -> None:
         executor = self.book.executors.get(name)
@@ -121,7 +133,7 @@ class TaskScheduler:
                 self._tell(task, "lost", f"with executor {name}; runs again")
                 again.append(task)
         again.sort(key=lambda task: (self.policy.order(task.stage), task.seq))
-        self._place(again)
+        self._queued += [(task, self._cause) for task in again]
 
     def _pulse(self, event: ev.ExecutorPulse) -> None:
         executor = self.book.executors.get(event.executor)
@@ -131,8 +143,7 @@ class TaskScheduler:
             self.book.touch(executor)
 
     def _submitted(self, event: ev.StageSubmitted) -> None:
-        if not (event.weight > 0 and math.isfinite(event.weight)):
-            raise InputError.of("a weight must be a number above 0", field="weight")
+        _check_weight(event)
         specs = {spec.task: spec for spec in event.tasks if spec.task not in self.book.tasks}
         if not specs:
             return
@@ -143,7 +154,7 @@ class TaskScheduler:
             task = self.book.add(stage, spec.task, memory, spec.prefer or None, spec.attempt)
             self._tell(task, "submitted", f"stage {stage}, priority {stage.priority}")
             tasks.append(task)
-        self._place(tasks)
+        self._queued += [(task, self._cause) for task in tasks]
 
     def _ended(
         self, event: ev.TaskFinished | ev.TaskFailed | ev.Killed, step: Step, what: str, reason: str
@@ -154,9 +165,9 @@ class TaskScheduler:
         executor = self.book.end(task, step)
         self._tell(task, what, reason or f"attempt {event.attempt}")
         if executor is not None:
-            self._fill(executor)
+            self._freed[executor] = self._cause
         if task.state is TaskState.PENDING:
-            self._place([task])
+            self._queued.append((task, self._cause))
 
     def _killed(self, event: ev.Killed) -> None:
         task = self._current(event.task, event.attempt)
@@ -182,7 +193,7 @@ class TaskScheduler:
         executor = self.book.park(task, self._now, event.memory_bytes)
         self._tell(task, "suspended", f"acknowledged by {executor.name}")
         self._restarts.suspended(task)
-        self._fill(executor)
+        self._freed[executor] = self._cause
 
     def _progress(self, event: ev.Progress) -> None:
         task = self._current(event.task, event.attempt)
@@ -214,6 +225,16 @@ class TaskScheduler:
 
     # --- law 1: free slots ------------------------------------------------------------------
 
+    def _settle(self) -> None:
+        """Slots that came free first go to whoever is next for them; then tasks look for slots."""
+        last = self._cause
+        freed, queued = self._freed, self._queued
+        self._freed, self._queued = {}, []
+        for executor, self._cause in freed.items():
+            self._fill(executor)
+        self._place(queued)
+        self._cause = last
+
     def _fill(self, executor: Executor) -> None:
         """Give the free slots of one executor to whoever is next for them."""
         queue = self.book.queue
@@ -236,11 +257,11 @@ class TaskScheduler:
             else:
                 return
 
-    def _place(self, tasks: Iterable[Task]) -> None:
+    def _place(self, tasks: Iterable[tuple[Task, str]]) -> None:
         """Find free slots for tasks that have just come into the queue."""
         rest = []
         members = self.book.members
-        for task in tasks:
+        for task, self._cause in tasks:
             if task.state is not TaskState.PENDING:
                 continue
             near = members.get(task.prefer, {}) if task.prefer and self.policy.local else {}
@@ -250,9 +271,9 @@ class TaskScheduler:
             if executor is not None:
                 self._launch(task, executor, f"it prefers {task.prefer}, where a slot is free")
             else:
-                rest.append(task)
+                rest.append((task, self._cause))
         full: set[str] = set()
-        for task in rest:
+        for task, self._cause in rest:
             lane = self.policy.lane(task.stage, task.prefer)
             if lane in full:
                 continue
@@ -282,7 +303,7 @@ class TaskScheduler:
         if self.policy.displaces is None:
             self.book.touched.clear()
             return
-        touched = [e for e in self.book.touched if e.name in self.book.executors]
+        touched = list(self.book.touched)
         self.book.index_victims(self._now)
         for lane in self._lanes(touched):
             for stage, prefer in self._displacement.needs(lane):
@@ -369,3 +390,8 @@ class TaskScheduler:
     def _holder(task: Task) -> Executor:
         assert task.executor is not None, f"{task.id} is on no executor"
         return task.executor
+
+
+def _check_weight(event: ev.StageSubmitted) -> None:
+    if not (event.weight > 0 and math.isfinite(event.weight)):
+        raise InputError.of("a weight must be a number above 0", field="weight")
