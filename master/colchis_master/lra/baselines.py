@@ -1,0 +1,76 @@
+"""Baselines to compare with: Kubernetes' way of placing, and YARN's.
+
+They are blind to what they do not understand, but hard rules bind them as they bind everyone.
+"""
+
+import random
+
+import numpy as np
+
+from colchis_master.lra.greedy import Greedy, Stop, Style
+from colchis_master.lra.problem import Family, Problem
+from colchis_master.lra.settings import Settings
+from colchis_master.lra.state import EPSILON, State
+
+
+def understood_by_kubernetes(family: Family) -> bool:
+    """Affinity (at least one) and anti-affinity (none at all), no alternatives."""
+    if len(family.alternatives) != 1:
+        return False
+    return all(
+        (target.minimum == 1 and target.maximum is None)
+        or (target.minimum == 0 and target.maximum == 0)
+        for atom in family.atoms
+        for target in atom.targets
+    )
+
+
+class OneAtATime(Greedy):
+    """Kubernetes: containers in order of submission, no view of those to come; among nodes that
+    satisfy most, the least allocated."""
+
+    def inner_order(self, app: int) -> list[int]:
+        return self.problem.groups_of[app]
+
+
+def j_kube(problem: Problem, settings: Settings, stop: Stop) -> State:
+    """Placing as Kubernetes does, blind to rules it cannot express (Medea, section 7)."""
+    skip = frozenset(
+        i for i, family in enumerate(problem.live) if not understood_by_kubernetes(family)
+    )
+    return OneAtATime(problem, settings, Style(skip=skip), stop).serial()
+
+
+def j_kube_plus(problem: Problem, settings: Settings, stop: Stop) -> State:
+    """As ``j_kube``, with cardinality understood."""
+    return OneAtATime(problem, settings, Style(), stop).serial()
+
+
+class AnyRoom(Greedy):
+    """YARN without constraints: any node with room, at random."""
+
+    def __init__(
+        self, problem: Problem, settings: Settings, rng: random.Random, stop: Stop
+    ) -> None:
+        super().__init__(problem, settings, Style(), stop)
+        self._rng = rng
+
+    def inner_order(self, app: int) -> list[int]:
+        return self.problem.groups_of[app]
+
+    def best_node(self, group: int) -> int | None:
+        open_nodes = self.state.fits(group)
+        if any(family.hard for family in self.problem.live):
+            _, hard_own, hard_others = self.state.costs(group)
+            open_nodes &= hard_others <= EPSILON
+            allowed = open_nodes & (hard_own <= EPSILON)
+            open_nodes = allowed if allowed.any() else open_nodes
+        candidates = np.flatnonzero(open_nodes)
+        if not len(candidates):
+            return None
+        return int(candidates[self._rng.randrange(len(candidates))])
+
+
+def yarn(problem: Problem, settings: Settings, rng: random.Random, stop: Stop) -> State:
+    """Capacity only."""
+    return AnyRoom(problem, settings, rng, stop).serial()

@@ -1,0 +1,80 @@
+"""Extents of a family over all nodes at once, from the counts per node set."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from colchis_master.lra.problem import (
+    CountedAtom,
+    CountedTarget,
+    Family,
+    Floats,
+    Ints,
+    Problem,
+    SetGroup,
+)
+
+_NONE: frozenset[int] = frozenset()
+Counts = Sequence[Ints] | Mapping[int, Ints]
+
+
+def target_extent(target: CountedTarget, counts: Ints) -> Floats:
+    """Extents of a target for numbers of *other* containers."""
+    extent = np.zeros(counts.shape)
+    if target.minimum > 0:
+        extent += np.maximum(target.minimum - counts, 0) / target.minimum
+    if target.maximum is not None:
+        extent += np.maximum(counts - target.maximum, 0) / max(1, target.maximum)
+    return extent
+
+
+def set_extents(
+    atom: CountedAtom, counts: Counts, *, placed: bool, bumped: Collection[int] = _NONE
+) -> Floats:
+    """Extents of an atom in each set of its group; ``placed`` where the subject is among those
+    counted; counters in ``bumped`` are taken as one higher."""
+    total: Floats | None = None
+    for target in atom.targets:
+        shift = int(target.counter in bumped) - (target.own if placed else 0)
+        held = counts[target.counter]
+        extent = target_extent(target, held + shift if shift else held)
+        total = extent if total is None else total + extent
+    assert total is not None
+    return total
+
+
+def to_nodes(group: SetGroup, per_set: Floats) -> Floats:
+    """The least over the sets that hold each node, 1 where there is none."""
+    if group.single is not None:
+        if len(per_set) == 0:
+            return np.ones(group.nodes)
+        if len(group.entry_node) == group.nodes:
+            return per_set[group.single]
+        return np.where(group.single >= 0, per_set[group.single], 1.0)
+    least = np.full(group.nodes, np.inf)
+    np.minimum.at(least, group.entry_node, per_set[group.entry_set])
+    least[np.isinf(least)] = 1.0
+    return least
+
+
+def node_extents(
+    problem: Problem,
+    family: Family,
+    counts: Counts,
+    *,
+    placed: bool,
+    bumped: Collection[int] = _NONE,
+) -> Floats:
+    """How far a container of the family misses its rule on each node."""
+    best: Floats | None = None
+    for all_of in family.alternatives:
+        total: Floats | None = None
+        for atom in all_of:
+            per_set = set_extents(atom, counts, placed=placed, bumped=bumped)
+            extent = to_nodes(problem.set_groups[atom.group], per_set)
+            total = extent if total is None else total + extent
+        if total is None:
+            return np.zeros(problem.size)
+        best = total if best is None else np.minimum(best, total)
+    assert best is not None
+    return best

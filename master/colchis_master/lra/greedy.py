@@ -1,0 +1,325 @@
+"""Medea's heuristics (section 5.3 of the paper): one container at a time, in different orders.
+
+Each puts a container where the weighted extents of all containers, its own and those it bears on,
+grow least; then where fewest nodes are fragmented; then where most room is left. Hard rules bar a
+node; where a rule asks for containers that may still come, they are given the benefit of the
+doubt, and apps that miss a hard rule in the end are taken away again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from colchis_master.lra.problem import Bools, Floats, Ints, Problem
+from colchis_master.lra.settings import Settings
+from colchis_master.lra.state import EPSILON, State
+
+Stop = Callable[[], bool]
+
+
+def never_stop() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a container chooses among nodes; ``pack`` prefers the fullest of equal nodes, ``skip``
+    are live families it is blind to, ``blind`` ignores soft costs altogether."""
+
+    pack: bool = False
+    skip: frozenset[int] = frozenset()
+
+
+class Greedy:
+    """Places containers of a problem one by one onto a state."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        style: Style = Style(),
+        stop: Stop = never_stop,
+    ) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.style = style
+        self.stop = stop
+        self.state = State(problem)
+        self._capacity = np.maximum(problem.capacity, 1).astype(np.float64)
+        self._attracted = self._attracted_groups()
+
+    def _attracted_groups(self) -> dict[int, list[int]]:
+        """For groups that their own app's rules draw together, the node groups they gather in."""
+        found: dict[int, list[int]] = {}
+        for number in range(len(self.problem.groups)):
+            gathers = {
+                atom.group
+                for i in self.problem.families_of[number]
+                for atom in self.problem.live[i].atoms
+                for target in atom.targets
+                if target.minimum > 0
+                and self.problem.counters[target.counter].kinds & self.problem.new_kinds
+            }
+            if gathers:
+                found[number] = sorted(gathers)
+        return found
+
+    def best_node(self, group: int) -> int | None:
+        """Where one more container of a group goes best now, None where it cannot go."""
+        state = self.state
+        open_nodes = state.fits(group)
+        if not open_nodes.any():
+            return None
+        soft, hard_own, hard_others = state.costs(group, self.style.skip)
+        open_nodes &= hard_others <= EPSILON
+        allowed = open_nodes & (hard_own <= EPSILON)
+        if allowed.any():
+            open_nodes = allowed
+        elif not open_nodes.any():
+            return None
+        candidates = np.flatnonzero(open_nodes)
+        return int(candidates[self._rank(group, candidates, soft, hard_own)])
+
+    def _rank(self, group: int, candidates: Ints, soft: Floats, hard_own: Floats) -> int:
+        problem, weights = self.problem, self.settings.weights
+        state = self.state
+        rest = weights.fragmentation * state.spoils(group)[candidates].astype(np.float64)
+        if weights.machines:
+            empty = ~problem.occupied[candidates] & (state.touched[candidates] == 0)
+            rest += weights.machines * empty
+        left = state.free[candidates] - problem.needs[group]
+        share = 1.0 - (left / self._capacity[candidates]).min(axis=1)
+        if weights.balance:
+            before = 1.0 - (state.free[candidates] / self._capacity[candidates]).min(axis=1)
+            rest += weights.balance * (share**2 - before**2)
+        cost = soft[candidates] + 1e6 * hard_own[candidates]
+        if not self.settings.ordered and problem.instances:
+            cost = weights.violations / problem.instances * cost + rest / problem.size
+            keep = cost <= cost.min() + EPSILON
+        else:
+            keep = cost <= cost.min() + EPSILON
+            keep &= rest <= rest[keep].min() + EPSILON
+        if group in self._attracted:
+            keep = self._roomiest(group, candidates, keep)
+        tie = -share if self.style.pack else share
+        tie = np.where(keep, tie, np.inf)
+        return int(tie.argmin())
+
+    def _roomiest(self, group: int, candidates: Ints, keep: Bools) -> Bools:
+        """Of equally good nodes, those in sets with room for most containers of the app."""
+        problem = self.problem
+        app = problem.groups[group].app
+        slots = np.zeros(problem.size)
+        for number in problem.groups_of[app]:
+            slots += self.state.slots(number)
+        for at in self._attracted[group]:
+            set_group = problem.set_groups[at]
+            if set_group.single is None:
+                continue
+            room = np.bincount(
+                np.maximum(set_group.single, 0), weights=slots, minlength=len(set_group.sets)
+            )
+            ours = np.minimum(room[set_group.single[candidates]], problem.total_new)
+            best = ours[keep].max()
+            keep = keep & (ours >= best - EPSILON)
+        return keep
+
+    # -- orders
+
+    def place_app(self, app: int) -> bool:
+        """All containers of an app, or none."""
+        for group in self.inner_order(app):
+            if not self._place_group(group):
+                self.state.take(app)
+                return False
+        return True
+
+    def _place_group(self, group: int) -> bool:
+        for _ in range(self.problem.groups[group].count):
+            node = self.best_node(group)
+            if node is None:
+                return False
+            self.state.place(group, node)
+        return True
+
+    def inner_order(self, app: int) -> list[int]:
+        """The groups of an app, those that others want to be near first."""
+        problem = self.problem
+        own = problem.groups_of[app]
+        wanted = {
+            g: {
+                other
+                for i in problem.families_of[g]
+                for atom in problem.live[i].atoms
+                for target in atom.targets
+                if target.minimum > 0
+                for other in own
+                if other != g and target.counter in problem.counters_of[other]
+            }
+            for g in own
+        }
+        ordered: list[int] = []
+        remaining = list(own)
+        while remaining:
+            ready = [g for g in remaining if not wanted[g].intersection(remaining)]
+            nxt = (ready or remaining)[0]
+            ordered.append(nxt)
+            remaining.remove(nxt)
+        return ordered
+
+    def serial(self) -> State:
+        """Apps in order of submission."""
+        for app in range(len(self.problem.apps)):
+            if self.stop():
+                break
+            self.place_app(app)
+        return self.finish()
+
+    def tag_popularity(self) -> State:
+        """Containers whose tags occur in most rules first, whatever their app."""
+        problem = self.problem
+        popularity = [
+            len({problem.live[i].rule for i in problem.families_of[g]})
+            + len({f.rule for f in problem.live if f.counters.intersection(problem.counters_of[g])})
+            for g in range(len(problem.groups))
+        ]
+        order = sorted(range(len(problem.groups)), key=lambda g: -popularity[g])
+        return self._mixed(order)
+
+    def _mixed(self, order: list[int]) -> State:
+        failed: set[int] = set()
+        for group in order:
+            app = self.problem.groups[group].app
+            if app in failed or self.stop():
+                continue
+            if not self._place_group(group):
+                failed.add(app)
+                self.state.take(app)
+        return self.finish()
+
+    def node_candidates(self) -> State:
+        """Containers with the fewest nodes that satisfy them first, counted anew as it goes."""
+        problem = self.problem
+        remaining = {g: group.count for g, group in enumerate(problem.groups)}
+        room: dict[int, tuple[tuple[int, ...], int]] = {}
+        placed_since = 0
+        while remaining and not self.stop():
+            placed_since += 1
+            for group in remaining:
+                seen = tuple(self.state.count_version[c] for c in self._watched(group))
+                known = room.get(group)
+                if known is None or known[0] != seen:
+                    room[group] = (seen, self._candidates(group))
+            group = min(remaining, key=lambda g: (room[g][1], g))
+            node = self.best_node(group)
+            app = problem.groups[group].app
+            if node is None:
+                self.state.take(app)
+                for own in problem.groups_of[app]:
+                    remaining.pop(own, None)
+                room.clear()
+                continue
+            self.state.place(group, node)
+            remaining[group] -= 1
+            if not remaining[group]:
+                del remaining[group]
+        return self.finish()
+
+    def _watched(self, group: int) -> list[int]:
+        problem = self.problem
+        return sorted({c for i in problem.families_of[group] for c in problem.live[i].counters})
+
+    def _candidates(self, group: int) -> int:
+        soft, hard_own, hard_others = self.state.costs(group)
+        good = self.state.fits(group) & (soft <= EPSILON) & (hard_own + hard_others <= EPSILON)
+        return int(good.sum())
+
+    # -- the end
+
+    def finish(self) -> State:
+        """Take away apps that are incomplete or miss hard rules; give those another try."""
+        self._drop_incomplete()
+        self.drop_breaching()
+        placed = self.state.placed_apps()
+        for app in range(len(self.problem.apps)):
+            if app not in placed and not self.stop():
+                self._retry(app)
+        return self.state
+
+    def _retry(self, app: int) -> None:
+        if self.place_app(app) and self.state.hard_breaches():
+            self.state.take(app)
+
+    def _drop_incomplete(self) -> None:
+        placed = self.state.placed_apps()
+        for app in {self.problem.groups[g].app for g, _ in self.state.assigned} - placed:
+            self.state.take(app)
+
+    def drop_breaching(self) -> None:
+        """Take away whole apps until no hard rule is broken that was not broken before."""
+        problem, state = self.problem, self.state
+        while breaches := state.hard_breaches():
+            number, nodes = breaches[0]
+            family = problem.live[number]
+            at = set(nodes.tolist())
+            own = [
+                g for g, n in state.assigned if n in at and problem.groups[g].kind in family.kinds
+            ]
+            culprits = own or [
+                g for g, _ in state.assigned if family.counters.intersection(problem.counters_of[g])
+            ]
+            state.take(problem.groups[culprits[-1]].app)
+
+
+def worth(state: State, settings: Settings) -> tuple[float, ...]:
+    """What a placement is worth in the mode, to be compared; more is better."""
+    problem, weights = state.problem, settings.weights
+    apps = state.placed_apps()
+    placed = len(apps)
+    extent = state.weighted_extent()
+    rest = rest_worth(state, settings)
+    if settings.ordered:
+        return (float(placed), -round(extent, 9), round(rest, 12))
+    k = max(1, len(problem.apps))
+    m = max(1, problem.instances_with(apps))
+    return (weights.placed * placed / k - weights.violations * extent / m + rest,)
+
+
+def rest_worth(state: State, settings: Settings) -> float:
+    """Fragmentation, machines and balance, weighted."""
+    problem, weights = state.problem, settings.weights
+    if not problem.size:
+        return 0.0
+    short = (state.free < problem.keep_free).any(axis=1)
+    spoilt = int(((state.touched > 0) & short).sum())
+    rest = weights.fragmentation * (problem.size - spoilt) / problem.size
+    if weights.machines:
+        used = int((problem.occupied | (state.touched > 0)).sum())
+        rest -= weights.machines * used / problem.size
+    if weights.balance:
+        rest -= weights.balance * float(node_loads(problem, state.free).sum()) / problem.size
+    return rest
+
+
+SEGMENTS = 8
+
+
+def load_segments() -> list[tuple[float, float]]:
+    """Slopes and offsets of the straight pieces that stand for the square of a share."""
+    pieces = []
+    for i in range(SEGMENTS):
+        low, high = i / SEGMENTS, (i + 1) / SEGMENTS
+        pieces.append((low + high, -low * high))
+    return pieces
+
+
+def node_loads(problem: Problem, free: Ints) -> Floats:
+    """The square of each node's dominant share, in straight pieces (so that the ILP agrees)."""
+    capacity = problem.capacity
+    share = np.where(capacity > 0, (capacity - free) / np.maximum(capacity, 1), 0.0)
+    dominant = share.max(axis=1) if share.shape[1] else np.zeros(problem.size)
+    loads = np.zeros(problem.size)
+    for slope, offset in load_segments():
+        loads = np.maximum(loads, slope * dominant + offset)
+    return loads

@@ -1,0 +1,322 @@
+"""The ``ilp`` algorithm: heuristics, bounds, and the integer program where they do not meet."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from colchis_master.lra.bounds import least_extent, most_apps, most_rest
+from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
+from colchis_master.lra.model import Model
+from colchis_master.lra.offers import offer
+from colchis_master.lra.problem import Problem
+from colchis_master.lra.settings import Settings
+from colchis_master.lra.solver import Assigned, NoSolutionError, Solver, SolverFailedError
+from colchis_master.lra.state import State
+
+Clock = Callable[[], float]
+LARGE = 1500
+TOLERANCE = 1e-7
+RESERVE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A placement, how far it may be from the best, and what happened. ``apps_proven`` says
+    whether no placement holds more apps (ordered mode)."""
+
+    state: State
+    gap: float
+    optimal: bool
+    notes: tuple[str, ...] = ()
+    apps_proven: bool = False
+
+
+def heuristic_plans(problem: Problem, settings: Settings, clock: Clock, end: float) -> list[State]:
+    """Plans of the heuristics, best first; the search for more stops at a plan that meets the
+    bounds."""
+
+    def stop() -> bool:
+        return clock() > end
+
+    runs: list[Callable[[], State]] = [
+        Greedy(problem, settings, stop=stop).serial,
+        Greedy(problem, settings, stop=stop).tag_popularity,
+        Greedy(problem, settings, stop=stop).node_candidates,
+        Greedy(problem, settings, Style(pack=True), stop).serial,
+        Greedy(problem, settings, Style(pack=True), stop).tag_popularity,
+    ]
+    base = State(problem)
+    states: list[State] = []
+    for run in runs:
+        if states and stop():
+            break
+        states.append(run())
+        if limits(problem, settings, base, states[-1]).gap <= (settings.gap or 0.0):
+            break
+    return sorted(states, key=lambda state: worth(state, settings), reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is proven without a search, beside what a plan reaches."""
+
+    apps: int
+    extent: float
+    rest: float
+    gap: float
+
+
+def limits(problem: Problem, settings: Settings, base: State, state: State) -> Limits:
+    """Bounds for the mode, and the gap of a plan to them: that of the first part of the strict
+    order that is not proven, or of the weighted sum."""
+    apps = most_apps(problem, base)
+    placed = state.placed_apps()
+    ordered = settings.ordered
+    extent = least_extent(problem, base, placed if ordered else set())
+    rest = most_rest(problem, settings)
+    if not ordered:
+        k, m = max(1, len(problem.apps)), max(1, problem.instances)
+        weights = settings.weights
+        best = weights.placed * apps / k - weights.violations * extent / m + rest
+        gap = relative(best - worth(state, settings)[0], worth(state, settings)[0])
+    elif len(placed) < apps:
+        gap = relative(apps - len(placed), len(placed))
+    elif (missed := state.weighted_extent()) > extent + TOLERANCE:
+        gap = relative(missed - extent, missed)
+    else:
+        reached = rest_worth(state, settings)
+        gap = relative(rest - reached, reached)
+    return Limits(apps, extent, rest, gap)
+
+
+def relative(distance: float, value: float) -> float:
+    """The distance of a value from its bound as a share of the larger of the two; differences
+    within tolerance are none."""
+    if distance <= TOLERANCE:
+        return 0.0
+    return distance / max(abs(value), abs(value + distance), abs(value - distance))
+
+
+def solve(problem: Problem, settings: Settings, clock: Clock, started: float) -> Solution:
+    """The best placement found within the time limit. Never raises for the solver's sake: where it
+    fails, the best heuristic plan stands, and the notes say why."""
+    deadline = started + settings.time_limit
+    plans = heuristic_plans(problem, settings, clock, started + 0.5 * settings.time_limit)
+    base = State(problem)
+    best = plans[0]
+    found = limits(problem, settings, base, best)
+    wanted = settings.gap
+    if found.gap <= (wanted or 0.0):
+        return Solution(best, found.gap, found.gap == 0.0, (), found.gap == 0.0)
+    try:
+        return _search(problem, settings, clock, deadline, plans, base, found)
+    except Exception as error:  # a failing solver must not stop the round
+        note = f"the solver failed ({type(error).__name__}: {error}); this is a heuristic's plan"
+        return Solution(best, found.gap, False, (note,))
+
+
+def _search(
+    problem: Problem,
+    settings: Settings,
+    clock: Clock,
+    deadline: float,
+    plans: list[State],
+    base: State,
+    found: Limits,
+) -> Solution:
+    offered = offer(problem, base, settings, plans)
+    gap = settings.gap
+    if gap is None:
+        gap = 0.0 if offered.exact else 0.01
+        if not offered.exact and found.gap <= gap:
+            return Solution(plans[0], found.gap, found.gap == 0.0)
+    if deadline - clock() < RESERVE:
+        return Solution(plans[0], found.gap, False, (_out_of_time(),))
+    model = Model(problem, settings, offered.nodes)
+    solver = Solver(model, deadline - RESERVE, clock)
+    solver.start_from(plans[0].assigned, plans[0].placed_apps())
+    phases = _Phases(problem, settings, model, solver, plans[0], found, offered.exact, gap)
+    return phases.ordered() if settings.ordered else phases.weighted()
+
+
+def _out_of_time() -> str:
+    return "the time limit left no room for the solver; this is a heuristic's plan"
+
+
+class _Phases:
+    """The parts of the objective in strict order, or their sum at once."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        model: Model,
+        solver: Solver,
+        best: State,
+        found: Limits,
+        exact: bool,
+        gap: float,
+    ) -> None:
+        self._problem = problem
+        self._settings = settings
+        self._model = model
+        self._solver = solver
+        self._best = best
+        self._found = found
+        self._exact = exact
+        self._gap = gap
+        self._gaps: list[float] = []
+        self._notes: list[str] = []
+        self._apps_proven = False
+
+    def ordered(self) -> Solution:
+        model, solver = self._model, self._solver
+        apps = [(v, -1.0) for v in model.placed]
+        if len(self._best.placed_apps()) < self._found.apps and not self._phase(
+            apps, 0.0, -float(self._found.apps), lambda: -float(len(self._best.placed_apps()))
+        ):
+            return self._solution()
+        self._apps_proven = not any(self._gaps)
+        solver.keep_at_most(apps, -float(len(self._best.placed_apps())))
+        least = least_extent(self._problem, model.base, self._best.placed_apps())
+        if (
+            model.extent
+            and self._best.weighted_extent() > least + TOLERANCE
+            and not self._phase(model.extent, model.extent_constant, least, self._best_extent)
+        ):
+            return self._solution()
+        if model.extent:
+            limit = self._best.weighted_extent() - model.extent_constant
+            solver.keep_at_most(model.extent, limit + 1e-6)
+        rest = -self._found.rest
+        if model.rest and -rest_worth(self._best, self._settings) > rest + TOLERANCE:
+            self._phase(
+                model.rest,
+                rest + model.rest_constant,
+                rest,
+                lambda: -rest_worth(self._best, self._settings),
+            )
+        return self._solution()
+
+    def _best_rest(self) -> float:
+        return -rest_worth(self._best, self._settings)
+
+    def _best_extent(self) -> float:
+        return self._best.weighted_extent()
+
+    def _phase(
+        self,
+        terms: list[tuple[Any, float]],
+        constant: float,
+        floor: float,
+        value: Callable[[], float],
+    ) -> bool:
+        """Minimise one part; whether the next may be taken up. ``value`` is what the best plan
+        comes to in it, ``floor`` a bound known beforehand."""
+        answer = self._solver.minimise(terms, self._gap)
+        bound = floor
+        if answer is not None:
+            self._adopt(self._solver.assigned(answer.columns))
+            if self._exact:
+                bound = max(bound, answer.bound + constant)
+        self._gaps.append(relative(value() - bound, value()))
+        if answer is None or not answer.finished:
+            self._notes.append("the time limit ended the search before the best plan was proven")
+            return False
+        return True
+
+    def _adopt(self, assigned: Assigned) -> None:
+        state = State(self._problem)
+        for (group, node), times in assigned.items():
+            state.place(group, node, times)
+        needed = np.zeros(state.free.shape, dtype=np.bool_)
+        for group, node in assigned:
+            needed[node] |= self._problem.needs[group] > 0
+        if (needed & (state.free < 0)).any():
+            raise SolverFailedError("the solver's plan overfills a node")
+        if state.hard_breaches():
+            raise SolverFailedError("the solver's plan breaks a hard rule")
+        if worth(state, self._settings) >= worth(self._best, self._settings):
+            self._best = state
+
+    def _solution(self) -> Solution:
+        gap = next((gap for gap in self._gaps if gap > 0), 0.0)
+        return Solution(self._best, gap, gap == 0.0, tuple(self._notes), self._apps_proven)
+
+    def weighted(self) -> Solution:
+        """The weighted sum. Its m counts placed containers only, which makes it a ratio: with the
+        m of a round wholly placed the program bounds it from above, and a plan that meets this
+        bound is the best. Until then sets of apps are tried in the order of their bounds."""
+        ceiling = self._ceiling()
+        value = worth(self._best, self._settings)[0]
+        gap = relative(ceiling - value, value)
+        if gap > self._gap:
+            self._notes.append("the time limit ended the search before the best plan was proven")
+        return Solution(self._best, gap, gap == 0.0, tuple(self._notes))
+
+    def _ceiling(self) -> float:
+        """Improve the best plan; returns a proven bound on the weighted sum."""
+        known = self._found.gap * abs(worth(self._best, self._settings)[0])
+        known += worth(self._best, self._settings)[0]
+        tried: list[tuple[list[tuple[Any, float]], float]] = []
+        highest = -math.inf
+        while True:
+            try:
+                answer = self._solver.minimise(
+                    self._sum_terms(self._problem.instances), self._gap, tried
+                )
+            except NoSolutionError:
+                return max(highest, worth(self._best, self._settings)[0])
+            if answer is None or not self._exact:
+                if answer is not None:
+                    self._adopt(self._solver.assigned(answer.columns))
+                return known
+            assigned = self._solver.assigned(answer.columns)
+            self._adopt(assigned)
+            ceiling = -answer.bound + self._sum_constant(self._problem.instances)
+            placed = {
+                app for app, v in enumerate(self._model.placed) if answer.columns[v.index] > 0.5
+            }
+            own = self._problem.instances_with(placed)
+            exact_for_set = own == self._problem.instances
+            if not exact_for_set:
+                fixed = [
+                    ([(v, -1.0 if app in placed else 1.0)], -1.0 if app in placed else 0.0)
+                    for app, v in enumerate(self._model.placed)
+                ]
+                again = self._solver.minimise(self._sum_terms(own), self._gap, fixed)
+                if again is None:
+                    return min(known, max(highest, ceiling))
+                self._adopt(self._solver.assigned(again.columns))
+                highest = max(highest, -again.bound + self._sum_constant(own))
+            else:
+                highest = max(highest, ceiling)
+            value = worth(self._best, self._settings)[0]
+            if not answer.finished or ceiling <= value + TOLERANCE or exact_for_set:
+                return min(known, max(highest, ceiling))
+            tried.append(
+                (
+                    [
+                        (v, 1.0 if app in placed else -1.0)
+                        for app, v in enumerate(self._model.placed)
+                    ],
+                    len(placed) - 1.0,
+                )
+            )
+
+    def _sum_terms(self, instances: int) -> list[tuple[Any, float]]:
+        weights, model = self._settings.weights, self._model
+        k, m = max(1, len(self._problem.apps)), max(1, instances)
+        return [
+            *((v, -weights.placed / k) for v in model.placed),
+            *((v, f * weights.violations / m) for v, f in model.extent),
+            *model.rest,
+        ]
+
+    def _sum_constant(self, instances: int) -> float:
+        weights = self._settings.weights
+        missed = weights.violations / max(1, instances) * self._model.extent_constant
+        return most_rest(self._problem, self._settings) - self._model.rest_constant - missed

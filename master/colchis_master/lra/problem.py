@@ -1,0 +1,396 @@
+"""A snapshot and a round of apps as arrays: what every algorithm works on.
+
+Containers that look alike to the rules (same tags, same app) are one *kind*; what a rule asks of
+the containers of a kind is a *family*, shared by all kinds of which it asks the same.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colchis.model.app import AppSpec, GroupSpec
+from colchis.model.cluster import Cluster, Container, Node
+from colchis.model.constraints import NODE, Atom, Rule, Scope, TagExpr
+from colchis.model.resources import Resources
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SetGroup:
+    """A node group. ``entry_node``/``entry_set`` list its memberships, sorted by node;
+    ``single`` maps each node to its set (-1: none) where no node is in several sets."""
+
+    name: str
+    sets: tuple[str, ...]
+    entry_node: Ints
+    entry_set: Ints
+    single: Ints | None
+    nodes: int
+
+    def per_set(self, per_node: NDArray[np.generic]) -> Ints:
+        """Sums of a number per node over each set."""
+        if self.name == NODE:
+            return per_node.astype(np.int64)
+        weights = per_node[self.entry_node]
+        return np.bincount(self.entry_set, weights=weights, minlength=len(self.sets)).astype(
+            np.int64
+        )
+
+    @cached_property
+    def sets_of(self) -> tuple[tuple[int, ...], ...]:
+        """The sets of each node."""
+        found: list[list[int]] = [[] for _ in range(self.nodes)]
+        for node, name in zip(self.entry_node.tolist(), self.entry_set.tolist(), strict=True):
+            found[node].append(name)
+        return tuple(tuple(sets) for sets in found)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTarget:
+    """A target whose tags are counter ``counter``; ``own`` is 1 where the subject itself is in
+    that counter, and is not to be counted."""
+
+    counter: int
+    own: int
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountedAtom:
+    group: int
+    targets: tuple[CountedTarget, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """What rule ``rule`` asks of containers of ``kinds``: the atoms that have them as subject."""
+
+    rule: int
+    weight: float
+    hard: bool
+    alternatives: tuple[tuple[CountedAtom, ...], ...]
+    kinds: set[int] = field(default_factory=set)
+
+    @cached_property
+    def counters(self) -> frozenset[int]:
+        return frozenset(t.counter for a in self.atoms for t in a.targets)
+
+    @cached_property
+    def groups(self) -> tuple[int, ...]:
+        return tuple(sorted({atom.group for atom in self.atoms}))
+
+    @property
+    def atoms(self) -> Iterable[CountedAtom]:
+        return (atom for all_of in self.alternatives for atom in all_of)
+
+    @property
+    def trivial(self) -> bool:
+        """Satisfied whatever happens."""
+        return any(not all_of for all_of in self.alternatives)
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """How many containers of ``kinds`` each set of node group ``group`` holds."""
+
+    group: int
+    kinds: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The containers of one group of an app that are still to be placed."""
+
+    app: int
+    spec: GroupSpec
+    indices: tuple[int, ...]
+    kind: int
+
+    @property
+    def count(self) -> int:
+        return len(self.indices)
+
+
+_Matcher = tuple[tuple[str, Scope, str], ...]
+
+
+class Problem:
+    """The compiled round. Amounts are integers in the units of ``Resources``."""
+
+    def __init__(self, cluster: Cluster, apps: Sequence[AppSpec], keep_free: Resources) -> None:
+        self.cluster = cluster
+        self.apps = tuple(apps)
+        self.rules = _all_rules(cluster, apps)
+        self.nodes: tuple[Node, ...] = cluster.nodes
+        self.index = {node.name: i for i, node in enumerate(self.nodes)}
+        self.size = len(self.nodes)
+        self.kinds: list[tuple[frozenset[str], str]] = []
+        self._kind_of: dict[tuple[frozenset[str], str], int] = {}
+        self._by_tag: dict[str, list[int]] = {}
+        self.running: tuple[Container, ...] = cluster.containers
+        self._compile_new()
+        self.container_kind = np.array(
+            [self._kind(c.tags, c.app) for c in self.running], dtype=np.int64
+        )
+        placed = cluster.placed
+        self.container_node = np.array(
+            [self.index[placed[c.id]] for c in self.running], dtype=np.int64
+        )
+        self._compile_resources(keep_free)
+        self.set_groups: list[SetGroup] = []
+        self._set_group_of: dict[str, int] = {}
+        self.counters: list[Counter] = []
+        self._counter_of: dict[tuple[_Matcher, int], int] = {}
+        self._matched: dict[_Matcher, frozenset[int]] = {}
+        self.families: list[Family] = []
+        self.instances = 0
+        self.running_instances = 0
+        self.subject_kinds: set[int] = set()
+        self._compile_rules()
+        self._select_live()
+
+    # -- containers and resources
+
+    def _kind(self, tags: frozenset[str], app: str) -> int:
+        key = (tags, app)
+        kind = self._kind_of.get(key)
+        if kind is None:
+            kind = self._kind_of[key] = len(self.kinds)
+            self.kinds.append(key)
+            for tag in tags:
+                self._by_tag.setdefault(tag, []).append(kind)
+        return kind
+
+    def _compile_new(self) -> None:
+        placed = self.cluster.placed
+        self.groups: list[Group] = []
+        self.groups_of: list[list[int]] = []
+        for number, app in enumerate(self.apps):
+            own: list[int] = []
+            for spec in app.groups:
+                missing = []
+                for i in range(spec.count):
+                    container = app.container(spec, i)
+                    if container.id not in placed:
+                        missing.append(i)
+                if missing:
+                    own.append(len(self.groups))
+                    kind = self._kind(container.tags, app.name)
+                    self.groups.append(Group(number, spec, tuple(missing), kind))
+            self.groups_of.append(own)
+        self.new_kinds = frozenset(group.kind for group in self.groups)
+        self.total_new = sum(group.count for group in self.groups)
+
+    def _compile_resources(self, keep_free: Resources) -> None:
+        names: dict[str, None] = {}
+        for node in self.nodes:
+            names.update(dict.fromkeys(node.capacity.names()))
+        for group in self.groups:
+            names.update(dict.fromkeys(group.spec.resources.names()))
+        names.update(dict.fromkeys(keep_free.names()))
+        self.resources = tuple(names)
+        self.capacity = np.array(
+            [[node.capacity.get(name) for name in names] for node in self.nodes], dtype=np.int64
+        ).reshape(self.size, len(names))
+        vectors: dict[Resources, int] = {}
+        rows = np.array(
+            [vectors.setdefault(c.resources, len(vectors)) for c in self.running], dtype=np.int64
+        )
+        table = np.array(
+            [[amount.get(name) for name in names] for amount in vectors], dtype=np.int64
+        ).reshape(len(vectors), len(names))
+        used = np.zeros_like(self.capacity)
+        if len(rows):
+            np.add.at(used, self.container_node, table[rows])
+        self.free = self.capacity - used
+        self.needs = np.array(
+            [[g.spec.resources.get(name) for name in names] for g in self.groups], dtype=np.int64
+        ).reshape(len(self.groups), len(names))
+        self.keep_free = np.array([keep_free.get(name) for name in names], dtype=np.int64)
+        self.schedulable = np.array([node.schedulable for node in self.nodes], dtype=np.bool_)
+        self.occupied = np.zeros(self.size, dtype=np.bool_)
+        self.occupied[self.container_node] = True
+
+    # -- rules
+
+    def _set_group(self, name: str) -> int:
+        known = self._set_group_of.get(name)
+        if known is not None:
+            return known
+        sets: dict[str, int] = {}
+        nodes: list[int] = []
+        members: list[int] = []
+        for i, node in enumerate(self.nodes):
+            for member in node.sets_of(name):
+                nodes.append(i)
+                members.append(sets.setdefault(member, len(sets)))
+        entry_node = np.array(nodes, dtype=np.int64)
+        entry_set = np.array(members, dtype=np.int64)
+        single: Ints | None = None
+        if len(nodes) == len(set(nodes)):
+            single = np.full(self.size, -1, dtype=np.int64)
+            single[entry_node] = entry_set
+        number = self._set_group_of[name] = len(self.set_groups)
+        self.set_groups.append(
+            SetGroup(name, tuple(sets), entry_node, entry_set, single, self.size)
+        )
+        return number
+
+    def _matching(self, matcher: _Matcher) -> frozenset[int]:
+        """Kinds whose containers a matcher counts."""
+        known = self._matched.get(matcher)
+        if known is None:
+            lists: list[list[int]] = [self._by_tag.get(tag, []) for tag, _, _ in matcher]
+            rarest = min(lists, key=len)
+            candidates = set(rarest)
+            for found in lists:
+                candidates.intersection_update(found)
+            known = frozenset(
+                kind for kind in candidates if _in_scope(matcher, self.kinds[kind][1])
+            )
+            self._matched[matcher] = known
+        return known
+
+    def _counter(self, expr: TagExpr, group: int, subject_app: str) -> int:
+        matcher: _Matcher = tuple(
+            (
+                ref.tag,
+                ref.scope,
+                ref.app
+                if ref.scope is Scope.APP
+                else ""
+                if ref.scope is Scope.ANY
+                else subject_app,
+            )
+            for ref in expr.refs
+        )
+        key = (matcher, group)
+        number = self._counter_of.get(key)
+        if number is None:
+            number = self._counter_of[key] = len(self.counters)
+            self.counters.append(Counter(group, self._matching(matcher)))
+        return number
+
+    def _compile_rules(self) -> None:
+        running = np.bincount(self.container_kind, minlength=len(self.kinds))
+        sizes = running.copy()
+        for group in self.groups:
+            sizes[group.kind] += group.count
+        rules_on = [0] * len(self.kinds)
+        of_app: dict[str, list[int]] = {}
+        for kind, (_, app) in enumerate(self.kinds):
+            of_app.setdefault(app, []).append(kind)
+        everything = range(len(self.kinds))
+        for number, rule in enumerate(self.rules):
+            shared: dict[tuple[tuple[CountedAtom, ...], ...], Family] = {}
+            subjects = self._subjects(
+                rule, everything if rule.app is None else of_app.get(rule.app, ())
+            )
+            for kind in subjects:
+                self.subject_kinds.add(kind)
+                self.instances += int(sizes[kind])
+                self.running_instances += int(running[kind])
+                rules_on[kind] += 1
+                alternatives = tuple(
+                    tuple(
+                        counted
+                        for atom in all_of
+                        if (counted := self._counted(atom, kind)) is not None
+                    )
+                    for all_of in rule.constraint.alternatives
+                )
+                family = shared.get(alternatives)
+                if family is None:
+                    family = shared[alternatives] = Family(
+                        number, rule.weight, rule.hard, alternatives
+                    )
+                    self.families.append(family)
+                family.kinds.add(kind)
+        self.app_instances = [
+            sum(self.groups[g].count * rules_on[self.groups[g].kind] for g in own)
+            for own in self.groups_of
+        ]
+
+    def _subjects(self, rule: Rule, among: Iterable[int]) -> list[int]:
+        found: set[int] = set()
+        for atom in rule.constraint.atoms():
+            lists: list[list[int]] = [self._by_tag.get(ref.tag, []) for ref in atom.subject.refs]
+            rarest = min(lists, key=len)
+            found.update(rarest)
+        allowed = found.intersection(among)
+        return [kind for kind in sorted(allowed) if rule.has_subject(*self.kinds[kind])]
+
+    def _counted(self, atom: Atom, kind: int) -> CountedAtom | None:
+        tags, app = self.kinds[kind]
+        if not atom.subject.matches(tags, app, app):
+            return None
+        group = self._set_group(atom.group)
+        targets = []
+        for target in atom.targets:
+            counter = self._counter(target.expr, group, app)
+            own = int(kind in self.counters[counter].kinds)
+            targets.append(CountedTarget(counter, own, target.minimum, target.maximum))
+        return CountedAtom(group, tuple(targets))
+
+    def _select_live(self) -> None:
+        """Families whose extents the round can change: those of new containers, and those that
+        count any of them."""
+        moved = {
+            number for number, counter in enumerate(self.counters) if counter.kinds & self.new_kinds
+        }
+        self.live = [
+            family
+            for family in self.families
+            if not family.trivial and (family.kinds & self.new_kinds or family.counters & moved)
+        ]
+        self.families_of = [
+            [i for i, family in enumerate(self.live) if group.kind in family.kinds]
+            for group in self.groups
+        ]
+        used = moved.intersection(c for family in self.live for c in family.counters)
+        self.counters_of = [
+            [number for number in sorted(used) if group.kind in self.counters[number].kinds]
+            for group in self.groups
+        ]
+
+    def instances_with(self, placed: Iterable[int]) -> int:
+        """Pairs of a rule and a subject of it, once the apps ``placed`` are."""
+        return self.running_instances + sum(self.app_instances[app] for app in placed)
+
+    def running_per_node(self, kinds: Iterable[int]) -> Ints:
+        """How many running containers of ``kinds`` each node holds."""
+        mask = np.zeros(len(self.kinds), dtype=np.bool_)
+        mask[list(kinds)] = True
+        if not len(self.container_kind):
+            return np.zeros(self.size, dtype=np.int64)
+        chosen = self.container_node[mask[self.container_kind]]
+        return np.bincount(chosen, minlength=self.size).astype(np.int64)
+
+    def base_counts(self, counter: int) -> Ints:
+        """What runs of ``counter`` in each set of its group."""
+        found = self.counters[counter]
+        return self.set_groups[found.group].per_set(self.running_per_node(found.kinds))
+
+
+def _in_scope(matcher: _Matcher, app: str) -> bool:
+    for _, scope, name in matcher:
+        if scope is Scope.OTHERS:
+            if app == name:
+                return False
+        elif scope is not Scope.ANY and app != name:
+            return False
+    return True
+
+
+def _all_rules(cluster: Cluster, apps: Sequence[AppSpec]) -> tuple[Rule, ...]:
+    """The rules in force and those of the round; an app that is asked for again (to be scaled or
+    mended) may bring rules that are in force already, which count once."""
+    known = set(cluster.rules)
+    return cluster.rules + tuple(rule for app in apps for rule in app.rules if rule not in known)

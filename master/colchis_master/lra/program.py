@@ -1,0 +1,72 @@
+"""A linear program in the making: variables without names, rows, and expressions with bounds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pulp
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear expression with bounds on what it can come to."""
+
+    terms: tuple[tuple[pulp.LpVariable, float], ...] = ()
+    constant: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def plus(self, other: "Linear") -> "Linear":
+        return Linear(
+            self.terms + other.terms,
+            self.constant + other.constant,
+            self.low + other.low,
+            self.high + other.high,
+        )
+
+
+def constant(value: float) -> Linear:
+    return Linear((), value, value, value)
+
+
+class Rows:
+    """A PuLP program to which variables and rows are added."""
+
+    def __init__(self) -> None:
+        self.program = pulp.LpProblem("round", pulp.LpMinimize)
+        self._names = 0
+
+    def _name(self) -> str:
+        self._names += 1
+        return f"v{self._names}"
+
+    def integer(self, most: int) -> pulp.LpVariable:
+        return self.program.add_variable(self._name(), 0, most, pulp.LpInteger)
+
+    def binary(self) -> pulp.LpVariable:
+        return self.program.add_variable(self._name(), 0, 1, pulp.LpInteger)
+
+    def real(self, most: float | None = None) -> pulp.LpVariable:
+        return self.program.add_variable(self._name(), 0, most)
+
+    def _row(
+        self, terms: Iterable[tuple[pulp.LpVariable, float]], sense: int, limit: float
+    ) -> None:
+        expression = pulp.LpAffineExpression()
+        for variable, factor in terms:
+            expression.addterm(variable, factor)
+        if not len(expression):
+            if (sense == pulp.LpConstraintGE and limit > 0) or (
+                sense == pulp.LpConstraintLE and limit < 0
+            ):
+                raise ValueError("a row without variables cannot be kept")
+            return
+        self.program.addConstraint(pulp.LpConstraint(expression, sense, None, limit))
+
+    def at_most(self, terms: Iterable[tuple[pulp.LpVariable, float]], limit: float) -> None:
+        self._row(terms, pulp.LpConstraintLE, limit)
+
+    def at_least(self, terms: Iterable[tuple[pulp.LpVariable, float]], limit: float) -> None:
+        self._row(terms, pulp.LpConstraintGE, limit)
+
+    def equal(self, terms: Iterable[tuple[pulp.LpVariable, float]], limit: float) -> None:
+        self._row(terms, pulp.LpConstraintEQ, limit)

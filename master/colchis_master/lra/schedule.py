@@ -1,0 +1,110 @@
+"""The door to all algorithms: a snapshot and apps in, a plan out."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from colchis.model.app import AppSpec
+from colchis.model.cluster import Cluster
+from colchis.model.plan import Plan
+from colchis_master.lra import baselines, ilp
+from colchis_master.lra.evaluate import to_plan
+from colchis_master.lra.greedy import Greedy, Stop, worth
+from colchis_master.lra.problem import Problem
+from colchis_master.lra.reasons import Reasons, assignments_of, never_reasons
+from colchis_master.lra.settings import Settings
+from colchis_master.lra.state import State
+
+Clock = Callable[[], float]
+Heuristic = Callable[[Problem, Settings, random.Random, Stop], State]
+MAX_EXPLAINED = 50
+
+HEURISTICS: Mapping[str, Heuristic] = {
+    "serial": lambda p, s, rng, stop: Greedy(p, s, stop=stop).serial(),
+    "tag-popularity": lambda p, s, rng, stop: Greedy(p, s, stop=stop).tag_popularity(),
+    "node-candidates": lambda p, s, rng, stop: Greedy(p, s, stop=stop).node_candidates(),
+    "j-kube": lambda p, s, rng, stop: baselines.j_kube(p, s, stop),
+    "j-kube++": lambda p, s, rng, stop: baselines.j_kube_plus(p, s, stop),
+    "yarn": baselines.yarn,
+}
+ALGORITHMS: tuple[str, ...] = ("ilp", *HEURISTICS)
+
+
+class UnknownAlgorithmError(ValueError):
+    """A name that is none of ``ALGORITHMS``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} is no algorithm; write one of {', '.join(ALGORITHMS)}")
+
+
+def schedule(
+    cluster: Cluster,
+    apps: Sequence[AppSpec],
+    *,
+    algorithm: str = "ilp",
+    settings: Settings,
+    clock: Clock,
+    rng: random.Random,
+) -> Plan:
+    """Where the containers of ``apps`` that do not run yet go.
+
+    Each app is placed wholly or not at all; one that is left out carries its reasons, and ``never``
+    where no state of these nodes could hold it. Raises UnknownAlgorithmError.
+    """
+    started = clock()
+    if algorithm not in ALGORITHMS:
+        raise UnknownAlgorithmError(algorithm)
+    problem = Problem(cluster, apps, settings.keep_free)
+    gap: float | None = None
+    optimal = False
+    notes: tuple[str, ...] = ()
+    if algorithm == "ilp":
+        solution = ilp.solve(problem, settings, clock, started)
+        state, gap, optimal, notes = (
+            solution.state,
+            solution.gap,
+            solution.optimal,
+            solution.notes,
+        )
+    else:
+        end = started + settings.time_limit
+        state = HEURISTICS[algorithm](problem, settings, rng, lambda: clock() > end)
+    if not settings.ordered:
+        state = _without_losses(problem, state, settings)
+    assignments = assignments_of(problem, state)
+    reasons, never = _why_not(problem, state, settings)
+    plan = to_plan(problem, assignments, algorithm, settings, reasons, never)
+    return replace(plan, gap=gap, optimal=optimal, seconds=clock() - started, notes=notes)
+
+
+def _without_losses(problem: Problem, state: State, settings: Settings) -> State:
+    """In the weighted sum an app may cost more than it is worth: leave such apps out."""
+    for app in sorted(state.placed_apps()):
+        before = worth(state, settings)
+        held = state.take(app)
+        if worth(state, settings) <= before or state.hard_breaches():
+            state.put(held)
+    return state
+
+
+def _why_not(
+    problem: Problem, state: State, settings: Settings
+) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    placed = state.placed_apps()
+    explain = Reasons(problem, state, settings)
+    reasons: dict[str, tuple[str, ...]] = {}
+    never = set()
+    left = [app for app in range(len(problem.apps)) if app not in placed]
+    for app in left[:MAX_EXPLAINED]:
+        name = problem.apps[app].name
+        impossible = never_reasons(problem, app, settings)
+        if impossible:
+            never.add(name)
+            reasons[name] = impossible
+        else:
+            reasons[name] = explain.waiting(app)
+    for app in left[MAX_EXPLAINED:]:
+        reasons[problem.apps[app].name] = (
+            f"one of {len(left)} apps that could not be placed; explain says why",
+        )
+    return reasons, frozenset(never)

@@ -1,0 +1,170 @@
+"""Solving a model with HiGHS, phase by phase."""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulp
+
+from colchis_master.lra.model import Model
+
+Assigned = dict[tuple[int, int], int]
+Terms = Sequence[tuple[pulp.LpVariable, float]]
+_INFINITE = 1e20
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what C code prints on standard output to nowhere for a moment: HiGHS prints a banner at
+    its first use, which would spoil a command's own output. Not for use beside other threads that
+    print."""
+    libc = ctypes.CDLL(None)
+    libc.fflush(None)
+    saved = os.dup(1)
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+class SolverFailedError(Exception):
+    """HiGHS ended without a usable answer."""
+
+
+class NoSolutionError(SolverFailedError):
+    """No values keep all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a phase came to, minimised: ``bound`` is proven, ``value`` is that of ``columns``;
+    ``finished`` unless time ran out before the gap asked for."""
+
+    value: float
+    bound: float
+    columns: Sequence[float]
+    finished: bool
+
+
+class Solver:
+    """One model in HiGHS, whose objective and rows change from phase to phase."""
+
+    def __init__(self, model: Model, deadline: float, clock: Callable[[], float]) -> None:
+        self._model = model
+        self._deadline = deadline
+        self._clock = clock
+        program = model.rows.program
+        program.setObjective(pulp.lpSum(model.placed))
+        with quiet_stdout():
+            solver = pulp.HiGHS(msg=False)
+            solver.createAndConfigureSolver(program)
+            solver.buildSolverModel(program)
+        self._program: Any = program.solverModel.getLp()
+        self._rows: list[tuple[Terms, float]] = []
+        self._columns: Sequence[float] | None = None
+        self._start: Mapping[int, float] = {}
+
+    @property
+    def remaining(self) -> float:
+        return self._deadline - self._clock()
+
+    def start_from(self, assigned: Mapping[tuple[int, int], int], placed: set[int]) -> None:
+        """Offer a heuristic's plan; HiGHS works out the rest of the variables itself."""
+        model = self._model
+        values = {v.index: 0.0 for v in model.x.values()}
+        for key, times in assigned.items():
+            if key not in model.x:
+                return
+            values[model.x[key].index] = float(times)
+        for app, variable in enumerate(model.placed):
+            values[variable.index] = float(app in placed)
+        self._start = values
+
+    def keep_at_most(self, terms: Terms, limit: float) -> None:
+        """A row for the phases to come."""
+        self._rows.append((terms, limit))
+
+    def minimise(
+        self, terms: Terms, gap: float, rows: Sequence[tuple[Terms, float]] = ()
+    ) -> Answer | None:
+        """The best found within the time left, None where there is none. ``rows`` (each at most a
+        limit) hold for this time only. Raises NoSolutionError where nothing keeps all rows."""
+        import highspy
+
+        seconds = self.remaining
+        if seconds <= 0.02:
+            return None
+        with quiet_stdout():
+            highs: Any = highspy.Highs()  # type: ignore[no-untyped-call] # untyped library
+            highs.setOptionValue("output_flag", False)
+            highs.setOptionValue("threads", 1)
+            highs.setOptionValue("time_limit", seconds)
+            highs.setOptionValue("mip_rel_gap", gap)
+            highs.setOptionValue("mip_abs_gap", 1e-9)
+            highs.setOptionValue("mip_feasibility_tolerance", 1e-7)
+            highs.passModel(self._program)
+            count = highs.getNumCol()
+            costs = [0.0] * count
+            for index, factor in zip(*_merged(terms), strict=True):
+                costs[index] = factor
+            highs.changeColsCost(count, list(range(count)), costs)
+            for kept, limit in (*self._rows, *rows):
+                indices, factors = _merged(kept)
+                highs.addRow(-highspy.kHighsInf, limit, len(indices), indices, factors)
+            self._offer_start(highs, highspy)
+            highs.run()
+        return self._answer(highs, highspy)
+
+    def _offer_start(self, highs: Any, highspy: Any) -> None:
+        if self._columns is not None:
+            solution = highspy.HighsSolution()
+            solution.col_value = list(self._columns)
+            highs.setSolution(solution)
+        elif self._start:
+            highs.setSolution(
+                len(self._start), list(self._start.keys()), list(self._start.values())
+            )
+
+    def _answer(self, highs: Any, highspy: Any) -> Answer | None:
+        status = highs.getModelStatus()
+        info = highs.getInfo()
+        statuses = highspy.HighsModelStatus
+        if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible):
+            raise NoSolutionError("the model has no solution")
+        if status not in (statuses.kOptimal, statuses.kTimeLimit, statuses.kModelEmpty):
+            raise SolverFailedError(f"HiGHS ended with {highs.modelStatusToString(status)}")
+        value = info.objective_function_value
+        if status is statuses.kTimeLimit and (
+            info.primal_solution_status != 2 or abs(value) >= _INFINITE
+        ):
+            return None
+        columns = list(highs.getSolution().col_value)
+        bound = value if status == statuses.kModelEmpty else info.mip_dual_bound
+        if status == statuses.kOptimal and info.mip_gap <= 1e-9:
+            bound = value
+        self._columns = columns
+        return Answer(value, bound, columns, status != statuses.kTimeLimit)
+
+    def assigned(self, columns: Sequence[float]) -> Assigned:
+        """The assignments that a solution stands for."""
+        found: Assigned = {}
+        for key, variable in self._model.x.items():
+            times = round(columns[variable.index])
+            if times:
+                found[key] = times
+        return found
+
+
+def _merged(terms: Terms) -> tuple[list[int], list[float]]:
+    merged: dict[int, float] = {}
+    for variable, factor in terms:
+        merged[variable.index] = merged.get(variable.index, 0.0) + factor
+    return list(merged), list(merged.values())

@@ -1,0 +1,285 @@
+"""A placement in the making: counts kept up to date, and what one more container would cost."""
+
+import numpy as np
+
+from colchis_master.lra.extents import node_extents, set_extents, to_nodes
+from colchis_master.lra.problem import Bools, Family, Floats, Ints, Problem
+
+EPSILON = 1e-9
+
+
+class State:
+    """What runs, together with what a heuristic has placed so far."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.free = problem.free.copy()
+        used = {c for family in problem.live for c in family.counters}
+        empty = np.zeros(0, dtype=np.int64)
+        self.counts: list[Ints] = [
+            problem.base_counts(c) if c in used else empty for c in range(len(problem.counters))
+        ]
+        self.subjects: list[Ints] = [problem.running_per_node(f.kinds) for f in problem.live]
+        self.count_version = [0] * len(problem.counters)
+        self.subject_version = [0] * len(problem.live)
+        self.assigned: dict[tuple[int, int], int] = {}
+        """(number of the group in the problem, node) to how many containers."""
+        self.touched = np.zeros(problem.size, dtype=np.int64)
+        self._own: dict[int, tuple[tuple[int, ...], Floats]] = {}
+        self._inflicted: dict[tuple[int, frozenset[int]], tuple[tuple[int, ...], Floats]] = {}
+        self.inflicting: list[list[tuple[int, Family, frozenset[int]]]] = [
+            [
+                (i, family, bumped)
+                for i, family in enumerate(problem.live)
+                if (bumped := family.counters.intersection(problem.counters_of[g]))
+            ]
+            for g in range(len(problem.groups))
+        ]
+        """For each group, the live families that count its containers, and in which counters."""
+        self.baseline = {
+            i: node_extents(problem, family, self.counts, placed=True)
+            for i, family in enumerate(problem.live)
+            if family.hard
+        }
+        """Extents of hard families before the round, for containers that run on each node."""
+
+    def place(self, group: int, node: int, times: int = 1) -> None:
+        """Put ``times`` containers of a group on a node; take away where it is negative."""
+        problem = self.problem
+        key = (group, node)
+        self.assigned[key] = self.assigned.get(key, 0) + times
+        if not self.assigned[key]:
+            del self.assigned[key]
+        self.free[node] -= problem.needs[group] * times
+        self.touched[node] += times
+        for counter in problem.counters_of[group]:
+            set_group = problem.set_groups[problem.counters[counter].group]
+            counts = self.counts[counter]
+            if set_group.single is not None:
+                name = set_group.single[node]
+                if name >= 0:
+                    counts[name] += times
+            else:
+                counts[list(set_group.sets_of[node])] += times
+            self.count_version[counter] += 1
+        for family in problem.families_of[group]:
+            self.subjects[family][node] += times
+            self.subject_version[family] += 1
+
+    def take(self, app: int) -> dict[tuple[int, int], int]:
+        """Take an app's containers away; returns where they were."""
+        own = set(self.problem.groups_of[app])
+        held = {key: times for key, times in self.assigned.items() if key[0] in own}
+        for (group, node), times in held.items():
+            self.place(group, node, -times)
+        return held
+
+    def put(self, held: dict[tuple[int, int], int]) -> None:
+        for (group, node), times in held.items():
+            self.place(group, node, times)
+
+    def fits(self, group: int) -> Bools:
+        """Schedulable nodes with room for one more container of a group."""
+        needs = self.problem.needs[group]
+        wanted = needs > 0
+        room: Bools = (self.free[:, wanted] >= needs[wanted]).all(axis=1)
+        return room & self.problem.schedulable
+
+    def slots(self, group: int) -> Ints:
+        """How many containers of a group each node has room for, at most as many as there are."""
+        needs = self.problem.needs[group]
+        wanted = needs > 0
+        count = self.problem.groups[group].count
+        room = np.full(self.problem.size, count, dtype=np.int64)
+        if wanted.any():
+            room = np.minimum(room, (self.free[:, wanted] // needs[wanted]).min(axis=1))
+        return np.where(self.problem.schedulable, np.maximum(room, 0), 0)
+
+    def own(self, number: int) -> Floats:
+        """Extents of a new container of live family ``number`` on each node (not counted yet)."""
+        family = self.problem.live[number]
+        version = tuple(self.count_version[c] for c in family.counters)
+        known = self._own.get(number)
+        if known is None or known[0] != version:
+            known = (version, node_extents(self.problem, family, self.counts, placed=False))
+            self._own[number] = known
+        return known[1]
+
+    def inflicted(self, number: int, family: Family, bumped: frozenset[int]) -> Floats:
+        """By how much one more container, counted in ``bumped``, would change the extents of the
+        placed containers of a family, summed, for each node it might be put on."""
+        version = (
+            self.subject_version[number],
+            *(self.count_version[c] for c in family.counters),
+        )
+        key = (number, bumped)
+        known = self._inflicted.get(key)
+        if known is None or known[0] != version:
+            known = (version, self._compute_inflicted(number, family, bumped))
+            self._inflicted[key] = known
+        return known[1]
+
+    def _compute_inflicted(self, number: int, family: Family, bumped: frozenset[int]) -> Floats:
+        problem = self.problem
+        subjects = self.subjects[number]
+        total = np.zeros(problem.size)
+        if not subjects.any():
+            return total
+        current = node_extents(problem, family, self.counts, placed=True)
+        groups = sorted({problem.counters[c].group for c in bumped})
+        changes: dict[int, Floats] = {}
+        for group in groups:
+            own = frozenset(c for c in bumped if problem.counters[c].group == group)
+            set_group = problem.set_groups[group]
+            if set_group.single is None:
+                total += self._overlapping(number, family, own, group)
+                continue
+            after = node_extents(problem, family, self.counts, placed=True, bumped=own)
+            changes[group] = change = subjects * (after - current)
+            if not change.any():
+                continue
+            if len(set_group.entry_node) < problem.size:
+                change = np.where(set_group.single >= 0, change, 0.0)
+            sums = np.bincount(
+                np.maximum(set_group.single, 0), weights=change, minlength=len(set_group.sets)
+            )
+            total += np.where(set_group.single >= 0, sums[set_group.single], 0.0)
+        if len(changes) >= 2 and len(family.groups) >= 2:
+            self._correct_pairs(number, family, bumped, changes, current, total)
+        return total
+
+    def _correct_pairs(
+        self,
+        number: int,
+        family: Family,
+        bumped: frozenset[int],
+        changes: dict[int, Floats],
+        current: Floats,
+        total: Floats,
+    ) -> None:
+        """Where a subject shares sets of two groups with the newcomer, both counts rise."""
+        problem = self.problem
+        groups = sorted(changes)
+        for at, first in enumerate(groups):
+            for second in groups[at + 1 :]:
+                one, two = problem.set_groups[first].single, problem.set_groups[second].single
+                assert one is not None and two is not None
+                both = frozenset(c for c in bumped if problem.counters[c].group in (first, second))
+                after = node_extents(problem, family, self.counts, placed=True, bumped=both)
+                joint = self.subjects[number] * (after - current)
+                joint = joint - changes[first] - changes[second]
+                inside = (one >= 0) & (two >= 0)
+                codes = np.where(inside, one * (two.max() + 1) + two, 0)
+                _, place = np.unique(codes, return_inverse=True)
+                sums = np.bincount(place, weights=np.where(inside, joint, 0.0))
+                total += np.where(inside, sums[place], 0.0)
+
+    def _overlapping(
+        self, number: int, family: Family, bumped: frozenset[int], group: int
+    ) -> Floats:
+        """As ``inflicted`` for a group whose sets overlap, each set taken by itself: exact where
+        the subjects and the newcomer share one set, an estimate else."""
+        problem = self.problem
+        set_group = problem.set_groups[group]
+        subjects = self.subjects[number]
+        sums = np.zeros(len(set_group.sets))
+        for all_of in family.alternatives:
+            for atom in all_of:
+                if atom.group != group:
+                    continue
+                now = set_extents(atom, self.counts, placed=True)
+                least = to_nodes(set_group, now)
+                then = set_extents(atom, self.counts, placed=True, bumped=bumped)
+                after = then[set_group.entry_set]
+                before = now[set_group.entry_set]
+                held = least[set_group.entry_node]
+                falls = np.minimum(after - held, 0.0)
+                rises = np.where(before <= held, np.maximum(after - held, 0.0), 0.0)
+                change = (falls + rises) * subjects[set_group.entry_node]
+                sums += np.bincount(
+                    set_group.entry_set, weights=change, minlength=len(set_group.sets)
+                )
+        spread = np.zeros(problem.size)
+        np.add.at(spread, set_group.entry_node, sums[set_group.entry_set])
+        return spread
+
+    def costs(
+        self, group: int, skip: frozenset[int] = frozenset()
+    ) -> tuple[Floats, Floats, Floats]:
+        """For one more container of a group on each node: the change of the weighted extents, what
+        it would miss of hard rules itself, and by how much it would worsen those of others.
+        Live families in ``skip`` do not count towards the first."""
+        problem = self.problem
+        soft = np.zeros(problem.size)
+        hard_own = np.zeros(problem.size)
+        hard_others = np.zeros(problem.size)
+        for number in problem.families_of[group]:
+            family = problem.live[number]
+            own = self.own(number)
+            if number not in skip:
+                soft += family.weight * own
+            if family.hard:
+                hard_own += own
+        for number, family, bumped in self.inflicting[group]:
+            change = self.inflicted(number, family, bumped)
+            if number not in skip:
+                soft += family.weight * change
+            if family.hard:
+                hard_others += np.maximum(change, 0.0)
+        return soft, hard_own, hard_others
+
+    def spoils(self, group: int) -> Bools:
+        """Nodes that one more container would leave with less than is to be kept free, and that
+        have not been spoilt yet."""
+        left = self.free - self.problem.needs[group]
+        short = (left < self.problem.keep_free).any(axis=1)
+        spoilt = (self.touched > 0) & (self.free < self.problem.keep_free).any(axis=1)
+        result: Bools = short & ~spoilt
+        return result
+
+    def weighted_extent(self) -> float:
+        """Weighted extents of all live families."""
+        total = 0.0
+        for number, family in enumerate(self.problem.live):
+            subjects = self.subjects[number]
+            if family.weight and subjects.any():
+                extents = node_extents(self.problem, family, self.counts, placed=True)
+                total += family.weight * float(subjects @ extents)
+        return total
+
+    def hard_breaches(self) -> list[tuple[int, Ints]]:
+        """Live hard families and the nodes on which a new container of theirs misses the rule, or
+        a running one misses it by more than before the round."""
+        found = []
+        for number, baseline in self.baseline.items():
+            subjects = self.subjects[number]
+            if not subjects.any():
+                continue
+            family = self.problem.live[number]
+            extents = node_extents(self.problem, family, self.counts, placed=True)
+            new = self._new_subjects(number)
+            broken = ((new > 0) & (extents > EPSILON)) | (
+                (subjects > new) & (extents > baseline + EPSILON)
+            )
+            if broken.any():
+                found.append((number, np.flatnonzero(broken)))
+        return found
+
+    def _new_subjects(self, number: int) -> Ints:
+        new = np.zeros(self.problem.size, dtype=np.int64)
+        family = self.problem.live[number]
+        for (group, node), times in self.assigned.items():
+            if self.problem.groups[group].kind in family.kinds:
+                new[node] += times
+        return new
+
+    def placed_apps(self) -> set[int]:
+        """Apps all of whose containers are assigned."""
+        per_group = [0] * len(self.problem.groups)
+        for (group, _), times in self.assigned.items():
+            per_group[group] += times
+        return {
+            app
+            for app, own in enumerate(self.problem.groups_of)
+            if all(per_group[g] == self.problem.groups[g].count for g in own)
+        }
