@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 import zmq
 
+from colchis.jobs.sockets import arrived, send
 from colchis.wire import tasks as wire
 from colchis.wire.codec import WireError
 from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure, Input, Stored, Work
@@ -52,6 +53,7 @@ class Supervisor:
         self._service = service
         self._pulse = Pulse(core, pool, store, memory, heartbeat)
         self._epoch = 0
+        self._unsent: list[bytes] = []
         self._stopping = False
         self._work: dict[int, Work] = {}
         self._freezing: set[int] = set()
@@ -99,6 +101,7 @@ class Supervisor:
         """Serve until told to end. Raises ZygoteGoneError when nothing can be forked any more."""
         self._register()
         self._feed(events.Tick())
+        self._flush()
         while not self._stopping:
             for source, mask in self._poller.poll(self._timeout()):
                 if source is self._service:
@@ -114,7 +117,9 @@ class Supervisor:
                 self._feed(events.Tick())
             if self._pulse.due <= now:
                 self._send(self._pulse.beat(now))
+            self._flush()
         self._send(wire.Leave())
+        self._flush()
 
     def _timeout(self) -> int:
         """Milliseconds until something is due."""
@@ -134,25 +139,24 @@ class Supervisor:
     # --- the job service ------------------------------------------------------------------------
 
     def _send(self, message: wire.FromExecutor) -> None:
-        try:
-            self._service.send(wire.FROM_EXECUTOR.encode(message), zmq.NOBLOCK)
-        except zmq.Again:
+        self._unsent.append(wire.FROM_EXECUTOR.encode(message))
+
+    def _flush(self) -> None:
+        if self._unsent and not send(self._service, self._unsent):
             # Nobody has listened for a very long time. Who comes back asks us who we are.
-            log.warning("report dropped", report=type(message).__name__)
+            log.warning("reports dropped", number=len(self._unsent))
+        self._unsent.clear()
 
     def _read_service(self) -> None:
         # Bounded, so that a flood of orders does not keep the slots' news waiting.
-        for _ in range(64):
-            try:
-                data = self._service.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                order = wire.TO_EXECUTOR.decode(data)
-            except WireError as error:
-                log.warning("order dropped", why=str(error))
-                continue
-            self._orders[type(order)](order)
+        for frames in arrived(self._service, 64):
+            for frame in frames:
+                try:
+                    order = wire.TO_EXECUTOR.decode(frame)
+                except WireError as error:
+                    log.warning("order dropped", why=str(error))
+                    continue
+                self._orders[type(order)](order)
 
     def _register(self) -> None:
         self._send(

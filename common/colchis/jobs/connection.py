@@ -9,14 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import zmq
 
 from colchis.errors import ColchisError
-from colchis.jobs.sockets import PlainSockets, Sockets
+from colchis.jobs.sockets import PlainSockets, Sockets, arrived, send
 from colchis.jobs.urgency import wake_soon
 from colchis.wire import jobs as ask
 from colchis.wire.codec import WireError
@@ -26,6 +25,8 @@ from colchis.wire.work import STORE, Data, Failure, Get, Input, Stored
 PING = 2.0
 FETCH_PATIENCE = 5.0
 FUNCTIONS_KEPT = 512
+PARCEL = 32
+"""Messages sent as frames of one."""
 
 
 class Listener(Protocol):
@@ -83,6 +84,7 @@ class Connection:
         self._poller.register(self._service, zmq.POLLIN)
         self._poller.register(self._wake, zmq.POLLIN)
         self._outbox: deque[Callable[[], None]] = deque()
+        self._unsent: list[bytes] = []
         self._functions: dict[str, bytes] = {}
         self._jobs: dict[str, Awaited] = {}
         self._fetches: dict[str, Fetch] = {}
@@ -137,6 +139,7 @@ class Connection:
     def _run(self) -> None:
         wake_soon()
         self._hello()
+        self._flush()
         ping = time.monotonic() + PING
         while not self._closing:
             now = time.monotonic()
@@ -152,9 +155,12 @@ class Connection:
                 else:
                     self._fetched(source)
             while self._outbox:
-                what = self._outbox.popleft()
-                what()
+                self._outbox.popleft()()
+                if len(self._unsent) >= PARCEL:
+                    self._flush()
+            self._flush()
         self._send(ask.Bye())
+        self._flush()
         for peer in self._peers.values():
             peer.close(0)
         self._service.close(500)
@@ -164,8 +170,13 @@ class Connection:
             awaited.listener.refused("the connection was closed", lost=True)
 
     def _send(self, message: ask.FromClient) -> None:
-        with suppress(zmq.Again):  # nobody has listened for long; who comes back is greeted anew
-            self._service.send(ask.FROM_CLIENT.encode(message), zmq.NOBLOCK)
+        self._unsent.append(ask.FROM_CLIENT.encode(message))
+
+    def _flush(self) -> None:
+        while self._unsent:
+            # Where nobody has listened for long this fails; who comes back is greeted anew.
+            send(self._service, self._unsent[:PARCEL])
+            del self._unsent[:PARCEL]
 
     def _hello(self) -> None:
         self._send(ask.Hello(self.name, jobs=list(self._jobs)))
@@ -191,32 +202,32 @@ class Connection:
             self._send(ask.Release(job))
 
     def _receive(self) -> None:
-        for _ in range(256):
-            try:
-                data = self._service.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                message = ask.TO_CLIENT.decode(data)
-            except WireError:
-                continue
-            if isinstance(message, ask.TaskDone):
-                self._task_done(message)
-            elif isinstance(message, ask.JobEnded):
-                self._job_ended(message)
-            elif isinstance(message, ask.Accepted):
-                if message.job in self._jobs:
-                    self._jobs[message.job].listener.accepted()
-            elif isinstance(message, ask.Rejected):
-                self._refuse(message.job, message.reason, lost=False)
-            elif isinstance(message, ask.Greeting):
-                self._greet(message)
-            elif isinstance(message, ask.Status):
-                answer = self._answers.pop(message.request, None)
-                if answer is not None:
-                    answer(message)
-            elif isinstance(message, WhoAreYou):
-                self._hello()
+        for frames in arrived(self._service, 64):
+            for frame in frames:
+                try:
+                    message = ask.TO_CLIENT.decode(frame)
+                except WireError:
+                    continue
+                self._take(message)
+
+    def _take(self, message: ask.ToClient) -> None:
+        if isinstance(message, ask.TaskDone):
+            self._task_done(message)
+        elif isinstance(message, ask.JobEnded):
+            self._job_ended(message)
+        elif isinstance(message, ask.Accepted):
+            if message.job in self._jobs:
+                self._jobs[message.job].listener.accepted()
+        elif isinstance(message, ask.Rejected):
+            self._refuse(message.job, message.reason, lost=False)
+        elif isinstance(message, ask.Greeting):
+            self._greet(message)
+        elif isinstance(message, ask.Status):
+            answer = self._answers.pop(message.request, None)
+            if answer is not None:
+                answer(message)
+        elif isinstance(message, WhoAreYou):
+            self._hello()
 
     def _greet(self, message: ask.Greeting) -> None:
         new = self.greeting is None or self.greeting.epoch != message.epoch

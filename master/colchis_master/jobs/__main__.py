@@ -1,5 +1,6 @@
 """Runs a job service: ``python -m colchis_master.jobs CONFIG.json``."""
 
+import gc
 import os
 import random
 import signal
@@ -64,6 +65,8 @@ def serve(config: Config) -> int:
     service = JobService(core, clients=clients, executors=executors, journal=journal)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     try:
         service.run()
     finally:

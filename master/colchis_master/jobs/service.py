@@ -12,11 +12,13 @@ from typing import Any
 import structlog
 import zmq
 
+from colchis.jobs.sockets import arrived, send
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.codec import WireError
 from colchis.wire.work import PROTOCOL
-from colchis_master.jobs.core import Forget, JobCore, Keep, Output, ToClient, ToExecutor
+from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
+from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
 from colchis_master.jobs.status import status
 
@@ -24,6 +26,8 @@ log = structlog.get_logger("jobs")
 
 TURN = 256
 """Messages taken in from each side before the core's decisions are sent."""
+HOLD = 0.002
+"""Seconds that results of a job that goes on wait for others to travel with."""
 TICK = 1.0
 """Seconds between looks for silent peers."""
 
@@ -35,6 +39,7 @@ class Peers:
         self.socket = socket
         self._ids: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
+        self._unsent: dict[bytes, list[bytes]] = {}
 
     def learn(self, name: str, routing: bytes) -> None:
         """The peer is reached by this routing id from now on."""
@@ -49,17 +54,20 @@ class Peers:
         return self._names.get(routing)
 
     def send(self, name: str, data: bytes) -> None:
-        """Send to a peer; one that is gone is found out by its silence."""
+        """Have something sent to a peer at the next :meth:`flush`."""
         routing = self._ids.get(name)
         if routing is not None:
             self.answer(routing, data)
 
     def answer(self, routing: bytes, data: bytes) -> None:
-        """Send to whoever has this routing id."""
-        try:
-            self.socket.send_multipart([routing, data], zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            log.debug("message not sent", why=str(error))
+        """The same, for whoever has this routing id."""
+        self._unsent.setdefault(routing, [routing]).append(data)
+
+    def flush(self) -> None:
+        """Send; a peer that is gone is found out by its silence."""
+        for frames in self._unsent.values():
+            send(self.socket, frames)
+        self._unsent.clear()
 
 
 class JobService:
@@ -82,17 +90,20 @@ class JobService:
         self._executors = Peers(executors)
         self._journal = journal
         self._stopping = False
+        self._results_due: float | None = None
         self.dropped = 0
         """Messages that were none, or came from nobody known."""
         self._requests: dict[type, Callable[[str, Any, float], None]] = {
-            wire.Function: lambda name, message, _: core.add_function(name, message),
-            wire.DropFunction: lambda name, message, _: core.drop_function(name, message.digest),
-            ask.Submit: core.submit,
-            ask.CancelJob: lambda _, message, __: core.cancel(message.job),
-            ask.Release: lambda _, message, __: core.release(message.job),
-            ask.ResultLost: lambda _, message, __: core.result_lost(message),
+            wire.Function: lambda name, message, _: core.clients.add_function(name, message),
+            wire.DropFunction: lambda name, message, _: core.clients.drop_function(
+                name, message.digest
+            ),
+            ask.Submit: core.jobs.submit,
+            ask.CancelJob: lambda _, message, __: core.jobs.cancel(message.job),
+            ask.Release: lambda _, message, __: core.jobs.release(message.job),
+            ask.ResultLost: lambda _, message, __: core.jobs.result_lost(message),
             ask.Query: self._query,
-            ask.Bye: lambda name, _, __: core.client_left(name),
+            ask.Bye: lambda name, _, __: core.clients.left(name),
             ask.Ping: lambda *_: None,
         }
         if journal is not None:
@@ -112,7 +123,8 @@ class JobService:
         while not self._stopping:
             wakeup = core.next_wakeup()
             due = tick if wakeup is None else min(tick, wakeup)
-            wait = max(0.0, due - time.monotonic())
+            first = due if self._results_due is None else min(due, self._results_due)
+            wait = max(0.0, first - time.monotonic())
             poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
             self._drain(self._executors.socket, self._from_executor, now)
@@ -121,9 +133,11 @@ class JobService:
                 core.tick(now)
                 if now >= tick:
                     tick = now + TICK
-            self._send(core.take(now))
-        for name in list(core.executors):
+            self._send(core.take(now), now)
+        for name in list(core.books.executors):
             self._executors.send(name, wire.TO_EXECUTOR.encode(wire.Leaving()))
+        self._executors.flush()
+        self._clients.flush()
 
     def _drain(
         self,
@@ -131,29 +145,26 @@ class JobService:
         take: Callable[[bytes, bytes, float], None],
         now: float,
     ) -> None:
-        for _ in range(TURN):
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                take(frames[0], frames[-1], now)
-            except WireError as error:
-                self.dropped += 1
-                log.warning("message dropped", why=str(error))
+        for routing, *frames in arrived(socket, TURN):
+            for frame in frames:
+                try:
+                    take(routing, frame, now)
+                except WireError as error:
+                    self.dropped += 1
+                    log.warning("message dropped", why=str(error))
 
     def _from_executor(self, routing: bytes, data: bytes, now: float) -> None:
         message = wire.FROM_EXECUTOR.decode(data)
         if isinstance(message, wire.Register):
             self._executors.learn(message.executor, routing)
-            self._core.register(message, now)
+            self._core.executors.register(message, now)
             return
         name = self._executors.name(routing)
-        if name is None or name not in self._core.executors:
-            who = wire.TO_EXECUTOR.encode(wire.WhoAreYou(self._core.epoch))
+        if name is None or name not in self._core.books.executors:
+            who = wire.TO_EXECUTOR.encode(wire.WhoAreYou(self._core.books.epoch))
             self._executors.answer(routing, who)
             return
-        self._core.report(name, message, now)
+        self._core.executors.report(name, message, now)
 
     def _from_client(self, routing: bytes, data: bytes, now: float) -> None:
         message = ask.FROM_CLIENT.decode(data)
@@ -162,22 +173,25 @@ class JobService:
             if message.protocol != PROTOCOL:
                 reason = f"protocol {message.protocol}; this job service speaks {PROTOCOL}"
                 self._clients.answer(routing, ask.TO_CLIENT.encode(ask.Rejected("-", reason)))
+                self._results_due = 0.0
                 return
             self._clients.learn(message.client, routing)
-            core.hello(message, now)
+            core.clients.hello(message, now)
             return
         name = self._clients.name(routing)
-        if name is None or name not in core.clients:
-            self._clients.answer(routing, ask.TO_CLIENT.encode(wire.WhoAreYou(core.epoch)))
+        if name is None or name not in core.books.clients:
+            self._clients.answer(routing, ask.TO_CLIENT.encode(wire.WhoAreYou(core.books.epoch)))
+            self._results_due = 0.0
             return
-        core.clients[name].heard = now
+        core.books.clients[name].heard = now
         self._requests[type(message)](name, message, now)
 
     def _query(self, name: str, message: ask.Query, now: float) -> None:
-        answer = status(self._core, message.request, message.job, now)
+        answer = status(self._core.books, message.request, message.job, now)
         self._clients.send(name, ask.TO_CLIENT.encode(answer))
+        self._results_due = 0.0
 
-    def _send(self, out: list[Output]) -> None:
+    def _send(self, out: list[Output], now: float) -> None:
         if self._journal is not None:
             self._write(self._journal, out)
         for one in out:
@@ -185,6 +199,14 @@ class JobService:
                 self._executors.send(one.executor, wire.TO_EXECUTOR.encode(one.message))
             elif isinstance(one, ToClient):
                 self._clients.send(one.client, ask.TO_CLIENT.encode(one.message))
+                if not isinstance(one.message, ask.TaskDone):
+                    self._results_due = 0.0
+                elif self._results_due is None:
+                    self._results_due = now + HOLD
+        self._executors.flush()
+        if self._results_due is not None and self._results_due <= now:
+            self._results_due = None
+            self._clients.flush()
 
     def _write(self, journal: Journal, out: list[Output]) -> None:
         kept = [one for one in out if isinstance(one, Keep)]
@@ -198,13 +220,13 @@ class JobService:
         now = time.monotonic()
         core = self._core
         for digest, data in journal.functions():
-            core.functions.add(digest, data, "journal")
+            core.books.functions.add(digest, data, "journal")
         used: set[str] = set()
         for client, spec in journal.jobs():
             # The client has as long to come back as any client may be silent.
-            core.expect(client, now)
-            core.submit(client, spec, now, journal=False)
+            core.clients.expect(client, now)
+            core.jobs.submit(client, spec, now, journal=False)
             used |= {stage.function for stage in spec.stages}
         for digest, _ in list(journal.functions()):
-            core.functions.drop(digest, "journal")
+            core.books.functions.drop(digest, "journal")
         journal.drop_functions_but(used)

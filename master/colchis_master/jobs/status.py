@@ -3,19 +3,19 @@
 from collections import Counter
 
 from colchis.wire.jobs import ExecutorStatus, JobStatus, Status, TaskStatus
-from colchis_master.jobs.core import JobCore
+from colchis_master.jobs.books import Books
 from colchis_master.jobs.peers import Executor
 from colchis_master.jobs.state import Job, Task
 
 
-def status(core: JobCore, request: int, job_id: str, now: float) -> Status:
+def status(books: Books, request: int, job_id: str, now: float) -> Status:
     """All jobs and executors, or one job with its tasks."""
-    chosen = [core.jobs[job_id]] if job_id in core.jobs else []
-    jobs = chosen if job_id else list(core.jobs.values())
+    chosen = [books.jobs[job_id]] if job_id in books.jobs else []
+    jobs = chosen if job_id else list(books.jobs.values())
     return Status(
         request,
         [_job(job, now, with_tasks=bool(job_id)) for job in jobs],
-        [_executor(executor) for executor in core.executors.values()],
+        [_executor(executor) for executor in books.executors.values()],
     )
 
 

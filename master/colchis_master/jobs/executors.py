@@ -1,0 +1,181 @@
+"""The executors' side of the job core: who is there, and what they report."""
+
+from colchis.wire import jobs as ask
+from colchis.wire import tasks as wire
+from colchis.wire.work import EPOCH_SHIFT, PROTOCOL
+from colchis_master.jobs.books import Attempt, Books, ToClient, ToExecutor
+from colchis_master.jobs.graph import Jobs
+from colchis_master.jobs.peers import Executor
+from colchis_master.jobs.state import TaskState, Turn
+from colchis_master.tasks import events as sched
+
+
+class Executors:
+    """Takes executors on, gives them up, and takes in their reports."""
+
+    def __init__(self, books: Books, jobs: Jobs) -> None:
+        self._books = books
+        self._jobs = jobs
+
+    def register(self, message: wire.Register, now: float) -> None:
+        """An executor has come, or come back."""
+        name = message.executor
+        if message.protocol != PROTOCOL:
+            reason = f"protocol {message.protocol}; this job service speaks {PROTOCOL}"
+            self._books.say(ToExecutor(name, wire.Refused(reason)))
+            return
+        known = self._books.executors.get(name)
+        if known is not None and (known.address, known.cores) != (message.address, message.cores):
+            # Another process under the same name: what the first one had is gone.
+            self.lost(name)
+            known = None
+        self._books.say(ToExecutor(name, wire.Welcome(self._books.epoch)))
+        mine = known.attempts if known is not None else set()
+        for number in message.attempts:
+            if number >> EPOCH_SHIFT == self._books.epoch and number not in mine:
+                self._books.say(ToExecutor(name, wire.Cancel(number, 0.0)))
+        if known is not None:
+            known.heard = now
+            return
+        self._books.executors[name] = Executor(
+            name, message.node, message.cores, message.memory, message.address, now
+        )
+        joined = sched.ExecutorJoined(
+            self._books.id(), name, message.node, message.cores, message.memory
+        )
+        self._books.tell(joined)
+
+    def lost(self, name: str) -> None:
+        """An executor is gone: its attempts run again, the results it kept are made anew."""
+        executor = self._books.executors.pop(name, None)
+        if executor is None:
+            return
+        for number in executor.attempts:
+            attempt = self._books.attempts.pop(number)
+            if attempt.task.attempt == number:
+                attempt.task.attempt, attempt.task.shown = None, "pending"
+        self._books.tell(sched.ExecutorLost(self._books.id(), name))
+        for job in self._books.jobs.values():
+            if not job.over:
+                self._jobs.lose_results(job, executor.address)
+
+    def report(self, name: str, message: wire.FromExecutor, now: float) -> None:
+        """What an executor that is known says, other than Register."""
+        executor = self._books.executors[name]
+        executor.heard = now
+        if isinstance(message, wire.Finished):
+            self._finished(message)
+        elif isinstance(message, wire.Suspended):
+            self._suspended(message)
+        elif isinstance(message, wire.Heartbeat):
+            self._beat(executor, message)
+        elif isinstance(message, wire.Failed):
+            self._failed(message)
+        elif isinstance(message, wire.Cancelled):
+            attempt = self._end_attempt(message.attempt)
+            if attempt is not None:
+                self._books.tell(sched.Killed(self._books.id(), attempt.task.id, attempt.number))
+        elif isinstance(message, wire.Lost):
+            attempt = self._end_attempt(message.attempt)
+            if attempt is not None:
+                self._tell_failed(attempt, retry=True)
+        elif isinstance(message, wire.InputLost):
+            self._input_lost(message)
+        elif isinstance(message, wire.Leave):
+            self.lost(name)
+
+    def _end_attempt(self, number: int) -> Attempt | None:
+        """Take a finished try off the books; None where it is not on them."""
+        attempt = self._books.attempts.pop(number, None)
+        if attempt is None:
+            return None
+        executor = self._books.executors.get(attempt.executor)
+        if executor is not None:
+            executor.end(number, attempt.digest)
+        if attempt.task.attempt == number:
+            attempt.task.attempt, attempt.task.shown = None, "pending"
+        return attempt
+
+    def _finished(self, message: wire.Finished) -> None:
+        attempt = self._end_attempt(message.attempt)
+        if attempt is None:
+            return
+        job, task = attempt.job, attempt.task
+        self._books.tell(sched.TaskFinished(self._books.id(), task.id, attempt.number))
+        if job.over or task.state is not TaskState.READY:
+            return
+        task.turn(Turn.FINISH)
+        task.results = message.results
+        task.shown = ""
+        stage = job.stages[task.stage]
+        stage.left -= 1
+        if task.stage in job.spec.deliver:
+            done = ask.TaskDone(job.id, task.stage, task.index, message.results)
+            self._books.say(ToClient(job.client, done))
+        if stage.complete:
+            self._jobs.hand_over(job)
+
+    def _suspended(self, message: wire.Suspended) -> None:
+        attempt = self._books.attempts.get(message.attempt)
+        if attempt is None:
+            return
+        attempt.task.shown = "suspended"
+        attempt.task.memory = message.memory
+        self._books.tell(
+            sched.Suspended(
+                self._books.id(), attempt.task.id, attempt.number, memory_bytes=message.memory
+            )
+        )
+
+    def _beat(self, executor: Executor, message: wire.Heartbeat) -> None:
+        executor.pulse = message
+        self._books.tell(
+            sched.ExecutorPulse(
+                self._books.id(), executor.name, float(message.spilled), message.memory, message.gc
+            )
+        )
+        for one in message.attempts:
+            attempt = self._books.attempts.get(one.attempt)
+            if attempt is None:
+                continue
+            attempt.task.memory = one.memory
+            if one.progress >= 0:
+                self._books.tell(
+                    sched.Progress(
+                        self._books.id(), attempt.task.id, attempt.number, min(1.0, one.progress)
+                    )
+                )
+
+    def _failed(self, message: wire.Failed) -> None:
+        attempt = self._end_attempt(message.attempt)
+        if attempt is None:
+            return
+        job, task = attempt.job, attempt.task
+        if job.over:
+            self._tell_failed(attempt, retry=False)
+            return
+        task.failures += 1
+        retry = task.failures <= job.spec.retries
+        self._tell_failed(attempt, retry=retry)
+        if not retry:
+            self._jobs.end(job, "failed", message.failure)
+
+    def _tell_failed(self, attempt: Attempt, *, retry: bool) -> None:
+        self._books.tell(
+            sched.TaskFailed(
+                self._books.id(), attempt.task.id, attempt.number, retry and not attempt.job.over
+            )
+        )
+
+    def _input_lost(self, message: wire.InputLost) -> None:
+        attempt = self._end_attempt(message.attempt)
+        if attempt is None:
+            return
+        job, task = attempt.job, attempt.task
+        self._tell_failed(attempt, retry=False)
+        if job.over:
+            return
+        task.turn(Turn.LOSE_INPUT)
+        for earlier in job.stages[task.stage].after:
+            self._jobs.lose_key(job, job.stages[earlier], message.key)
+        self._jobs.hand_over(job)

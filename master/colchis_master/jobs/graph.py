@@ -1,0 +1,191 @@
+"""Jobs as graphs: which tasks can be handed to the scheduler, and what is lost and made anew."""
+
+from collections.abc import Iterable
+
+from colchis.wire import jobs as ask
+from colchis.wire import tasks as wire
+from colchis.wire.work import Failure, Input, Stored
+from colchis_master.jobs.books import Books, Forget, Keep, ToClient, ToExecutor
+from colchis_master.jobs.state import Job, Stage, Task, TaskState, Turn, problems
+from colchis_master.tasks import events as sched
+
+LOCAL_BYTES = 64 * 2**10
+"""A task prefers the executor that holds this much or more of its input."""
+
+
+class Jobs:
+    """Begins, continues and ends jobs."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def submit(self, client: str, spec: ask.Submit, now: float, *, journal: bool = True) -> None:
+        """Take a job on, or reject it with every reason."""
+        if spec.job in self._books.jobs:
+            if self._books.jobs[spec.job].client != client:
+                rejected = ask.Rejected(spec.job, "a job of this name exists")
+                self._books.say(ToClient(client, rejected))
+            return
+        wrong = problems(spec)
+        digests = sorted({stage.function for stage in spec.stages})
+        wrong += [
+            f"function {one} was not sent" for one in digests if one not in self._books.functions
+        ]
+        if wrong:
+            self._books.say(ToClient(client, ask.Rejected(spec.job, "; ".join(wrong))))
+            return
+        job = Job.of(client, spec, now)
+        self._books.jobs[job.id] = job
+        for digest in digests:
+            self._books.functions.use(digest, job.id)
+        if client in self._books.clients:
+            self._books.clients[client].jobs.add(job.id)
+        if journal:
+            functions = {digest: self._books.functions[digest] for digest in digests}
+            self._books.say(Keep(client, spec, functions))
+            self._books.say(ToClient(client, ask.Accepted(job.id)))
+        for stage in job.stages:
+            for task in stage.tasks:
+                self._books.tasks[task.id] = (job, task)
+        self.hand_over(job)
+
+    def hand_over(self, job: Job) -> None:
+        """Give the scheduler every task whose inputs have all come; end the job after the last."""
+        for stage in job.stages:
+            if stage.complete or not all(job.stages[number].complete for number in stage.after):
+                continue
+            waiting = [task for task in stage.tasks if task.state is TaskState.WAITING]
+            if not waiting:
+                continue
+            specs = []
+            for task in waiting:
+                task.turn(Turn.HAND_OVER)
+                task.shown = "pending"
+                prefer = self._preference(job, stage, task)
+                specs.append(sched.TaskSpec(task.id, stage.spec.memory, prefer, task.number + 1))
+            self._books.tell(
+                sched.StageSubmitted(
+                    self._books.id(),
+                    job.id,
+                    stage.spec.name,
+                    job.spec.priority,
+                    tuple(specs),
+                    job.spec.weight,
+                )
+            )
+        if all(stage.complete for stage in job.stages):
+            self.end(job, "finished", None)
+
+    def _preference(self, job: Job, stage: Stage, task: Task) -> str | None:
+        """The user's wish, else the executor that has most of the input, where it is much."""
+        if stage.spec.prefer:
+            return stage.spec.prefer[task.index] or None
+        if not stage.after:
+            return None
+        held: dict[str, int] = {}
+        for item in inputs_of(job, stage, task) or ():
+            if isinstance(item, Stored):
+                held[item.address] = held.get(item.address, 0) + item.size
+        if not held:
+            return None
+        address = max(held, key=lambda one: (held[one], one))
+        if held[address] < LOCAL_BYTES:
+            return None
+        return next((e.name for e in self._books.executors.values() if e.address == address), None)
+
+    def end(self, job: Job, state: str, failure: Failure | None) -> None:
+        job.state = state
+        job.failure = failure
+        if state != "finished":
+            self._books.tell(sched.JobCancelled(self._books.id(), job.id))
+        ended = ask.JobEnded(job.id, state, failure)  # type: ignore[arg-type]  # one of three words
+        self._books.say(ToClient(job.client, ended))
+
+    def cancel(self, job_id: str) -> None:
+        """End a job and everything of it that runs."""
+        job = self._books.jobs.get(job_id)
+        if job is not None and not job.over:
+            self.end(job, "cancelled", None)
+
+    def release(self, job_id: str) -> None:
+        """Forget a job: its client has all it wants of it."""
+        job = self._books.jobs.get(job_id)
+        if job is None:
+            return
+        self.cancel(job_id)
+        del self._books.jobs[job_id]
+        if job.client in self._books.clients:
+            self._books.clients[job.client].jobs.discard(job_id)
+        self._books.say(Forget(job_id))
+        for digest in {stage.function for stage in job.spec.stages}:
+            self._books.functions.drop(digest, job_id)
+        kept: dict[str, list[str]] = {}
+        for stage in job.stages:
+            for task in stage.tasks:
+                del self._books.tasks[task.id]
+                for result in task.results or ():
+                    if isinstance(result, Stored):
+                        kept.setdefault(result.address, []).append(result.key)
+        for executor in self._books.executors.values():
+            if executor.address in kept:
+                drop = wire.DropResults(kept[executor.address])
+                self._books.say(ToExecutor(executor.name, drop))
+
+    def result_lost(self, message: ask.ResultLost) -> None:
+        """A delivered result is not to be had any more: make it anew."""
+        job = self._books.jobs.get(message.job)
+        if job is None or job.state not in ("running", "finished"):
+            return
+        if message.stage < len(job.stages):
+            job.state = "running"
+            self.lose_key(job, job.stages[message.stage], message.key)
+            self.hand_over(job)
+
+    def lose_results(self, job: Job, address: str) -> None:
+        touched = False
+        for stage in job.stages:
+            wanted = any(not job.stages[number].complete for number in stage.before)
+            if not wanted:
+                continue
+            for task in stage.tasks:
+                if any(isinstance(r, Stored) and r.address == address for r in task.results or ()):
+                    self._lose_result(stage, task)
+                    touched = True
+        if touched:
+            self.hand_over(job)
+
+    def _lose_result(self, stage: Stage, task: Task) -> None:
+        task.turn(Turn.LOSE_RESULT)
+        task.results = None
+        stage.left += 1
+
+    def lose_key(self, job: Job, stage: Stage, key: str) -> bool:
+        for task in stage.tasks:
+            if any(isinstance(r, Stored) and r.key == key for r in task.results or ()):
+                self._lose_result(stage, task)
+                return True
+        return False
+
+    def set_back(self, job: Job, task: Task) -> None:
+        failed = sched.TaskFailed(self._books.id(), task.id, task.number, retry=False)
+        self._books.tell(failed)
+        task.turn(Turn.LOSE_INPUT)
+        self.hand_over(job)
+
+
+def inputs_of(job: Job, stage: Stage, task: Task) -> list[Input] | None:
+    """What a task reads; None where something of it is not there."""
+    inputs: list[Input] = [stage.spec.payloads[task.index]] if stage.spec.payloads else []
+    for after in stage.spec.after:
+        earlier = job.stages[after.stage]
+        which = 0
+        sources: Iterable[Task] = earlier.tasks
+        if after.mode == "each":
+            sources = (earlier.tasks[task.index],)
+        elif after.mode == "bucket":
+            which = task.index
+        for source in sources:
+            if source.results is None:
+                return None
+            inputs.append(source.results[which])
+    return inputs
