@@ -1,17 +1,18 @@
 """Scenarios for the simulation: what they say, and reading them from YAML."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml.comments import CommentedSeq
+from typing import Any, TypeVar
 
 from colchis.errors import InputError
-from colchis.model.resources import parse_memory
+from colchis.specs.cursor import Cursor, Fields, Report, did_you_mean, suggest
+from colchis.specs.files import documents_in, read_text
 from colchis_master.tasks.events import BATCH, PRIORITIES
-from colchis_master.tasks.form import Form, Notes, load, number, text, whole
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.policies import DEFAULT, POLICIES
+
+T = TypeVar("T")
 
 SUSPEND_LATENCY = 0.001
 _MOST_TASKS = 1_000_000
@@ -84,188 +85,217 @@ class Scenario:
 
 
 def read_scenario(path: str | Path) -> Scenario:
-    """A scenario from a YAML (or JSON) file. Raises InputError with every mistake in it."""
-    notes = Notes(str(path))
-    top = Form(
-        notes,
-        load(Path(path)),
-        (1, 1),
-        "",
-        "policy executors heartbeats jobs faults options",
+    """A scenario from a YAML (or JSON) file, ``-`` for standard input.
+
+    Raises InputError with every mistake in it.
+    """
+    text, file = read_text(Path(path))
+    report = Report(file)
+    documents = documents_in(text, report)
+    scenarios = [_scenario(document) for document in documents]
+    for further in documents[1:]:
+        further.fail("a second document; a scenario is one")
+    report.check()
+    return scenarios[0]
+
+
+def _scenario(document: Cursor) -> Scenario:
+    top = document.fields(
+        "a scenario",
+        required=("executors", "jobs"),
+        optional=("policy", "heartbeats", "faults", "options"),
     )
-    notes.check()
-    policy = top.get("policy", _one_of(POLICIES, "policy"), DEFAULT)
-    executors = _executors(top)
-    names = {executor.name for executor in executors}
-    places = names | {executor.node for executor in executors}
-    heartbeats = tuple(
-        HeartbeatSpec(
-            form.get("at", number(), 0.0),
-            form.need("executor", _one_of(names, "executor"), ""),
-            form.get("spilled", _bytes, None),
-            form.get("memory", number(0, 1), None),
-            form.get("gc", number(0, 1), None),
-        )
-        for form in top.each("heartbeats", "at executor spilled memory gc")
-    )
-    jobs = _jobs(top, places)
-    faults = tuple(
-        FaultSpec(
-            form.get("at", number(), 0.0),
-            form.need("executor", _one_of(names, "executor"), ""),
-            form.need("event", _one_of(_FAULTS, "fault"), ""),
-        )
-        for form in top.each("faults", "at executor event")
-    )
+    executors = {one.name: one for one in _named(top, "executors", _executor, "name")}
+    places = {*executors, *(executor.node for executor in executors.values())}
     options, latency = _options(top)
-    notes.check()
-    return Scenario(executors, jobs, heartbeats, faults, policy, options, latency)
+    return Scenario(
+        tuple(executors.values()),
+        tuple(_named(top, "jobs", lambda item: _job(item, places), "job")),
+        tuple(_heartbeat(item, executors) for item in _items(top, "heartbeats")),
+        tuple(_fault(item, executors) for item in _items(top, "faults")),
+        _get(top, "policy", lambda at: _known(at, "policy", POLICIES), DEFAULT),
+        options,
+        latency,
+    )
 
 
-def _executors(top: Form) -> tuple[ExecutorSpec, ...]:
-    if not top.map.get("executors"):
-        top.wrong("executors", "at least one executor is needed")
-    found: dict[str, ExecutorSpec] = {}
-    for form in top.each("executors", "name node cores memory"):
-        name = form.need("name", text, "")
-        if name in found:
-            form.wrong("name", f"there is an executor {name!r} already")
-        found[name] = ExecutorSpec(
-            name,
-            form.get("node", text, name),
-            form.need("cores", whole(1, 4096), 1),
-            form.get("memory", parse_memory, 0),
-        )
-    return tuple(found.values())
+def _executor(item: Cursor) -> ExecutorSpec:
+    form = item.fields("an executor", required=("name", "cores"), optional=("node", "memory"))
+    name = _get(form, "name", lambda at: at.identifier("an executor's name"), "")
+    return ExecutorSpec(
+        name,
+        _get(form, "node", lambda at: at.identifier("a node's name"), name),
+        _get(form, "cores", lambda at: at.whole("cores", 1, 4096, 1), 1),
+        _get(form, "memory", Cursor.memory, 0),
+    )
 
 
-def _jobs(top: Form, places: set[str]) -> tuple[JobSpec, ...]:
-    found: dict[str, JobSpec] = {}
-    for form in top.each("jobs", "job at priority weight stages"):
-        name = form.need("job", text, "")
-        if name in found:
-            form.wrong("job", f"there is a job {name!r} already")
-        if not form.map.get("stages"):
-            form.wrong("stages", "at least one stage is needed")
-        found[name] = JobSpec(
-            name,
-            form.get("at", number(), 0.0),
-            form.get("priority", _priority, BATCH),
-            _stages(form, places),
-            form.get("weight", number(1e-6, 1e6), 1.0),
-        )
-    return tuple(found.values())
+def _heartbeat(item: Cursor, executors: Collection[str]) -> HeartbeatSpec:
+    form = item.fields(
+        "a heartbeat", required=("executor",), optional=("at", "spilled", "memory", "gc")
+    )
+    return HeartbeatSpec(
+        _get(form, "at", _time, 0.0),
+        _get(form, "executor", lambda at: _known(at, "executor", executors), ""),
+        _get(form, "spilled", lambda at: float(at.memory()), None),
+        _get(form, "memory", lambda at: at.number("a share of memory", 0, 1), None),
+        _get(form, "gc", lambda at: at.number("a share of time", 0, 1), None),
+    )
 
 
-def _stages(job: Form, places: set[str]) -> tuple[StageSpec, ...]:
-    found: dict[str, StageSpec] = {}
-    forms: dict[str, Form] = {}
-    for form in job.each("stages", "stage tasks duration memory prefer after"):
-        name = form.need("stage", text, "")
-        if name in found:
-            form.wrong("stage", f"the job has a stage {name!r} already")
-        tasks = form.need("tasks", whole(1, _MOST_TASKS), 1)
-        forms[name] = form
-        found[name] = StageSpec(
-            name,
-            _durations(form, tasks),
-            form.get("memory", parse_memory, 0),
-            _prefer(form, tasks, places),
-            form.get("after", _names, ()),
-        )
-    for name, stage in found.items():
-        for other in stage.after:
-            if other not in found:
-                forms[name].wrong("after", f"the job has no stage {other!r}")
+def _fault(item: Cursor, executors: Collection[str]) -> FaultSpec:
+    form = item.fields("a fault", required=("executor", "event"), optional=("at",))
+    return FaultSpec(
+        _get(form, "at", _time, 0.0),
+        _get(form, "executor", lambda at: _known(at, "executor", executors), ""),
+        _get(form, "event", lambda at: _known(at, "fault", _FAULTS), ""),
+    )
+
+
+def _job(item: Cursor, places: Collection[str]) -> JobSpec:
+    form = item.fields("a job", required=("job", "stages"), optional=("at", "priority", "weight"))
+    stages = tuple(_named(form, "stages", lambda one: _stage(one, places), "stage"))
+    _check_order(form, stages)
+    return JobSpec(
+        _get(form, "job", lambda at: at.identifier("a job's name"), ""),
+        _get(form, "at", _time, 0.0),
+        _get(form, "priority", _priority, BATCH),
+        stages,
+        _get(form, "weight", lambda at: at.number("a weight", 1e-6, 1e6, 1.0), 1.0),
+    )
+
+
+def _stage(item: Cursor, places: Collection[str]) -> StageSpec:
+    form = item.fields(
+        "a stage", required=("stage", "tasks", "duration"), optional=("memory", "prefer", "after")
+    )
+    tasks = _get(form, "tasks", lambda at: at.whole("tasks", 1, _MOST_TASKS, 1), 1)
+    name = _get(form, "stage", lambda at: at.identifier("a stage's name"), "")
+    return StageSpec(
+        name,
+        _each(form, "duration", lambda at: at.number("a duration in seconds", 0), tasks, 0.0),
+        _get(form, "memory", Cursor.memory, 0),
+        _each(form, "prefer", lambda at: _place(at, places), tasks, None),
+        _get(form, "after", _after, ()),
+    )
+
+
+def _check_order(job: Fields, stages: tuple[StageSpec, ...]) -> None:
+    """Note stages that wait for what is not there, or for themselves."""
+    names = [stage.name for stage in stages]
     ready: set[str] = set()
     while more := {
-        name
-        for name, stage in found.items()
-        if name not in ready and all(o in ready or o not in found for o in stage.after)
+        stage.name
+        for stage in stages
+        if stage.name not in ready and all(o in ready or o not in names for o in stage.after)
     }:
         ready |= more
-    for name in found:
-        if name not in ready:
-            forms[name].wrong("after", "waits for itself, through other stages or directly")
-    return tuple(found.values())
+    for item in _items(job, "stages"):
+        name, after = item.get("stage"), item.get("after")
+        if name is None or after is None:
+            continue
+        others = [after] if isinstance(after.value.data, str) else after.items("stages")
+        for other in others:
+            if isinstance(other.value.data, str):
+                _known(other, "stage of this job", names)
+        if name.value.text in names and name.value.text not in ready:
+            after.fail("the stage waits for itself, directly or through others")
 
 
-def _durations(form: Form, tasks: int) -> tuple[float, ...]:
-    value = form.map.get("duration")
-    if isinstance(value, CommentedSeq):
-        return form.get("duration", _list(number(), tasks, "durations"), (0.0,) * tasks)
-    return (form.need("duration", number(), 0.0),) * tasks
-
-
-def _prefer(form: Form, tasks: int, places: set[str]) -> tuple[str | None, ...]:
-    one = _one_of(places, "node or executor")
-
-    def convert(value: object) -> str | None:
-        return None if value is None else one(value)
-
-    if isinstance(form.map.get("prefer"), str):
-        return (form.get("prefer", one, ""),) * tasks
-    return form.get("prefer", _list(convert, tasks, "preferences"), (None,) * tasks)
-
-
-def _options(top: Form) -> tuple[Options, float]:
-    names = list(Options.__dataclass_fields__)
-    form = top.inner("options", " ".join(["suspend_latency", *names]))
-    latency = form.get("suspend_latency", number(), SUSPEND_LATENCY)
+def _options(top: Fields) -> tuple[Options, float]:
+    at = top.get("options")
+    if at is None:
+        return Options(), SUSPEND_LATENCY
+    names = [option.name for option in fields(Options)]
+    form = at.fields("options", required=(), optional=("suspend_latency", *names))
+    latency = _get(form, "suspend_latency", _time, SUSPEND_LATENCY)
     values: dict[str, Any] = {}
     for name in names:
-        if form.map.get(name) is None:
+        if (value := form.get(name)) is None:
             continue
-        match name:
-            case "max_suspensions":
-                value: Any = form.get(name, whole(1, 10**9), None)
-            case "max_suspended_memory":
-                value = form.get(name, parse_memory, None)
-            case _:
-                value = form.get(name, number(), None)
-        if value is not None:
-            try:
-                Options(**{name: value})
-            except InputError as error:
-                form.wrong(name, error.problems[0].message)
-            else:
-                values[name] = value
+        before = len(value.report.problems)
+        read = _option(name, value)
+        if len(value.report.problems) > before:
+            continue
+        try:
+            Options(**values | {name: read})
+        except InputError as error:
+            value.expected(f"a value of {error.problems[0].message.removeprefix('must be ')}")
+        else:
+            values[name] = read
     return Options(**values), latency
 
 
-def _priority(value: object) -> int:
-    if isinstance(value, str) and value in PRIORITIES:
-        return PRIORITIES[value]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1000:
-        raise ValueError(f"must be stream, batch or a whole number from 0 to 1000, not {value!r}")
-    return int(value)
+def _option(name: str, at: Cursor) -> float:
+    if name == "max_suspensions":
+        return at.whole("a number of suspensions", 1, 10**9, 1)
+    return at.memory() if name == "max_suspended_memory" else at.number("a number", 0)
 
 
-def _bytes(value: object) -> float | None:
-    return float(parse_memory(value))
+def _named(form: Fields, name: str, read: Callable[[Cursor], T], key: str) -> Iterator[T]:
+    """The items of a list that must not be empty, with names that must differ."""
+    at = form.get(name)
+    if at is not None and at.value.data == []:
+        at.fail("is empty; at least one is needed")
+    seen: set[str] = set()
+    for item in _items(form, name):
+        yield read(item)
+        named = item.get(key)
+        if named is not None:
+            if named.value.text in seen:
+                named.fail(f"{named.value.text!r} stands before in this list; names must differ")
+            seen.add(named.value.text)
 
 
-def _names(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (text(value),)
-    if not isinstance(value, CommentedSeq):
-        raise ValueError(f"must be a list of stages, not {value!r}")
-    return tuple(text(item) for item in value)
+def _items(form: Fields, name: str) -> list[Cursor]:
+    at = form.get(name)
+    return [] if at is None else at.items(f"a list of {name}")
 
 
-def _one_of(known: Any, what: str) -> Any:
-    def convert(value: object) -> str:
-        if not isinstance(value, str) or value not in known:
-            raise ValueError(f"no {what} {value!r}; known are {', '.join(sorted(known))}")
-        return str(value)
-
-    return convert
+def _get(form: Fields, name: str, read: Callable[[Cursor], T], default: T) -> T:
+    at = form.get(name)
+    return default if at is None else read(at)
 
 
-def _list(one: Any, length: int, what: str) -> Any:
-    def convert(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, CommentedSeq) or len(value) != length:
-            raise ValueError(f"must be a list of {length} {what}, one for each task")
-        return tuple(one(item) for item in value)
+def _each(
+    form: Fields, name: str, read: Callable[[Cursor], T], tasks: int, default: T
+) -> tuple[T, ...]:
+    """One value for all tasks, or a list with one for each."""
+    at = form.get(name)
+    if at is None:
+        return (default,) * tasks
+    if not isinstance(at.value.data, list):
+        return (read(at),) * tasks
+    items = at.items("a list")
+    if len(items) != tasks:
+        at.fail(f"expected {tasks} values, one for each task, found {len(items)}")
+    return tuple(read(item) for item in items)
 
-    return convert
+
+def _time(at: Cursor) -> float:
+    return at.number("a time in seconds", 0)
+
+
+def _priority(at: Cursor) -> int:
+    data = at.value.data
+    if isinstance(data, str) and data in PRIORITIES:
+        return PRIORITIES[data]
+    return at.whole("a priority: stream, batch or", 0, 1000, BATCH)
+
+
+def _place(at: Cursor, places: Collection[str]) -> str | None:
+    return None if at.value.data is None else _known(at, "node or executor", places)
+
+
+def _after(at: Cursor) -> tuple[str, ...]:
+    if isinstance(at.value.data, str):
+        return (at.text("a stage's name"),)
+    return tuple(item.text("a stage's name") for item in at.items("a list of stages"))
+
+
+def _known(at: Cursor, what: str, known: Collection[str]) -> str:
+    name = at.text(f"a {what}")
+    if name and name not in known:
+        hint = did_you_mean(suggest(name, known)) or f"; known are {', '.join(sorted(known))}"
+        at.fail(f"no {what} {name!r}{hint}")
+    return name
