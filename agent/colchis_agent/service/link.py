@@ -1,0 +1,91 @@
+"""The connection to the master: messages in and out, and whether it is there."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+import zmq
+import zmq.asyncio
+
+from colchis.wire.codec import FROM_AGENT, FROM_MASTER, WireError
+from colchis.wire.curve import client_socket, connection_events
+from colchis.wire.keys import KeyPair
+from colchis.wire.messages import FromAgent, FromMaster, Hello
+from colchis_agent.core.events import Connected, Disconnected, Event
+
+log = structlog.get_logger(__name__)
+HELLO_TRIES, HELLO_PAUSE = 50, 0.02
+
+
+class Link:
+    """Reconnects by itself; ``counts`` has what was dropped and why."""
+
+    def __init__(
+        self,
+        ctx: zmq.asyncio.Context,
+        keys: KeyPair,
+        master_key: str,
+        address: str,
+        tell: Callable[[Event], None],
+        receive: Callable[[FromMaster], None],
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._socket = client_socket(ctx, keys, master_key)
+        self._address = address
+        self._tell = tell
+        self._receive = receive
+
+    async def run(self) -> None:
+        """Receive until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            tasks.create_task(self._listen())
+
+    async def _watch(self) -> None:
+        async with connection_events(self._socket) as events:
+            self._socket.connect(self._address)
+            async for event in events:
+                self.counts[event] += 1
+                if event == "connected":
+                    self._tell(Connected())
+                elif event == "disconnected":
+                    self._tell(Disconnected())
+                elif self.counts[event] == 1:
+                    log.error("the master refuses our key, or is not the one we know")
+
+    async def _listen(self) -> None:
+        while True:
+            frames = await self._socket.recv_multipart()
+            try:
+                message = FROM_MASTER.decode(frames[-1])
+            except WireError as error:
+                self.counts["malformed"] += 1
+                log.warning("a malformed message was dropped", error=str(error))
+                continue
+            self._receive(message)
+
+    async def send(self, message: FromAgent) -> None:
+        """Send, or drop where nobody is there; what matters is sent again by the core."""
+        try:
+            data = FROM_AGENT.encode(message)
+        except WireError as error:
+            self.counts["too long"] += 1
+            log.error("a message was not sent", error=str(error))
+            return
+        # A connection is announced a moment before it takes messages.
+        tries = HELLO_TRIES if isinstance(message, Hello) else 1
+        for _ in range(tries):
+            try:
+                await self._socket.send(data, zmq.NOBLOCK)
+            except zmq.Again:
+                await asyncio.sleep(HELLO_PAUSE if tries > 1 else 0)
+            else:
+                return
+        self.counts["dropped"] += 1
+
+    def close(self) -> None:
+        """What was sent is given a moment to leave."""
+        with suppress(zmq.ZMQError):
+            self._socket.close(linger=500)
