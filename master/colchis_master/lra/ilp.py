@@ -17,7 +17,8 @@ from colchis_master.lra.solver import Assigned, NoSolutionError, Solver, SolverF
 from colchis_master.lra.state import State
 
 Clock = Callable[[], float]
-LARGE = 1500
+SMALL = 600
+"""Columns up to which a proven optimum is asked for where no gap is set."""
 TOLERANCE = 1e-7
 RESERVE = 0.05
 
@@ -41,19 +42,20 @@ def heuristic_plans(problem: Problem, settings: Settings, clock: Clock, end: flo
     def stop() -> bool:
         return clock() > end
 
-    runs: list[Callable[[], State]] = [
-        Greedy(problem, settings, stop=stop).serial,
-        Greedy(problem, settings, stop=stop).tag_popularity,
-        Greedy(problem, settings, stop=stop).node_candidates,
-        Greedy(problem, settings, Style(pack=True), stop).serial,
-        Greedy(problem, settings, Style(pack=True), stop).tag_popularity,
+    plain, packing = Style(), Style(pack=True)
+    runs: list[tuple[Style, Callable[[Greedy], State]]] = [
+        (plain, Greedy.serial),
+        (plain, Greedy.tag_popularity),
+        (plain, Greedy.node_candidates),
+        (packing, Greedy.serial),
+        (packing, Greedy.tag_popularity),
     ]
     base = State(problem)
     states: list[State] = []
-    for run in runs:
+    for style, run in runs:
         if states and stop():
             break
-        states.append(run())
+        states.append(run(Greedy(problem, settings, style, stop)))
         if limits(problem, settings, base, states[-1]).gap <= (settings.gap or 0.0):
             break
     return sorted(states, key=lambda state: worth(state, settings), reverse=True)
@@ -67,6 +69,8 @@ class Limits:
     extent: float
     rest: float
     gap: float
+    total: float
+    """Bound on the weighted sum."""
 
 
 def limits(problem: Problem, settings: Settings, base: State, state: State) -> Limits:
@@ -75,13 +79,14 @@ def limits(problem: Problem, settings: Settings, base: State, state: State) -> L
     apps = most_apps(problem, base)
     placed = state.placed_apps()
     ordered = settings.ordered
-    extent = least_extent(problem, base, placed if ordered else set())
+    certain = placed if ordered and len(placed) == len(problem.apps) else set()
+    extent = least_extent(problem, base, certain)
     rest = most_rest(problem, settings)
+    k, m = max(1, len(problem.apps)), max(1, problem.instances)
+    weights = settings.weights
+    total = weights.placed * apps / k - weights.violations * extent / m + rest
     if not ordered:
-        k, m = max(1, len(problem.apps)), max(1, problem.instances)
-        weights = settings.weights
-        best = weights.placed * apps / k - weights.violations * extent / m + rest
-        gap = relative(best - worth(state, settings)[0], worth(state, settings)[0])
+        gap = relative(total - worth(state, settings)[0], worth(state, settings)[0])
     elif len(placed) < apps:
         gap = relative(apps - len(placed), len(placed))
     elif (missed := state.weighted_extent()) > extent + TOLERANCE:
@@ -89,7 +94,7 @@ def limits(problem: Problem, settings: Settings, base: State, state: State) -> L
     else:
         reached = rest_worth(state, settings)
         gap = relative(rest - reached, reached)
-    return Limits(apps, extent, rest, gap)
+    return Limits(apps, extent, rest, gap, total)
 
 
 def relative(distance: float, value: float) -> float:
@@ -130,8 +135,9 @@ def _search(
     offered = offer(problem, base, settings, plans)
     gap = settings.gap
     if gap is None:
-        gap = 0.0 if offered.exact else 0.01
-        if not offered.exact and found.gap <= gap:
+        small = offered.exact and len(offered.nodes) * len(problem.groups) <= SMALL
+        gap = 0.0 if small else 0.01
+        if found.gap <= gap:
             return Solution(plans[0], found.gap, found.gap == 0.0)
     if deadline - clock() < RESERVE:
         return Solution(plans[0], found.gap, False, (_out_of_time(),))
@@ -181,7 +187,9 @@ class _Phases:
             return self._solution()
         self._apps_proven = not any(self._gaps)
         solver.keep_at_most(apps, -float(len(self._best.placed_apps())))
-        least = least_extent(self._problem, model.base, self._best.placed_apps())
+        placed = self._best.placed_apps()
+        certain = placed if len(placed) == len(self._problem.apps) else set()
+        least = least_extent(self._problem, model.base, certain)
         if (
             model.extent
             and self._best.weighted_extent() > least + TOLERANCE
@@ -259,8 +267,7 @@ class _Phases:
 
     def _ceiling(self) -> float:
         """Improve the best plan; returns a proven bound on the weighted sum."""
-        known = self._found.gap * abs(worth(self._best, self._settings)[0])
-        known += worth(self._best, self._settings)[0]
+        known = self._found.total
         tried: list[tuple[list[tuple[Any, float]], float]] = []
         highest = -math.inf
         while True:

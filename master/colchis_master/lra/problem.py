@@ -373,10 +373,25 @@ class Problem:
         chosen = self.container_node[mask[self.container_kind]]
         return np.bincount(chosen, minlength=self.size).astype(np.int64)
 
-    def base_counts(self, counter: int) -> Ints:
-        """What runs of ``counter`` in each set of its group."""
-        found = self.counters[counter]
-        return self.set_groups[found.group].per_set(self.running_per_node(found.kinds))
+    @cached_property
+    def live_counts(self) -> tuple[Ints, ...]:
+        """What runs of each counter in each set of its group; empty where no live family asks."""
+        used = {c for family in self.live for c in family.counters}
+        per_node: dict[frozenset[int], Ints] = {}
+        found = []
+        for number, counter in enumerate(self.counters):
+            if number not in used:
+                found.append(np.zeros(0, dtype=np.int64))
+                continue
+            if counter.kinds not in per_node:
+                per_node[counter.kinds] = self.running_per_node(counter.kinds)
+            found.append(self.set_groups[counter.group].per_set(per_node[counter.kinds]))
+        return tuple(found)
+
+    @cached_property
+    def live_subjects(self) -> tuple[Ints, ...]:
+        """How many running subjects of each live family each node holds."""
+        return tuple(self.running_per_node(family.kinds) for family in self.live)
 
 
 def _in_scope(matcher: _Matcher, app: str) -> bool:

@@ -14,12 +14,8 @@ class State:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.free = problem.free.copy()
-        used = {c for family in problem.live for c in family.counters}
-        empty = np.zeros(0, dtype=np.int64)
-        self.counts: list[Ints] = [
-            problem.base_counts(c) if c in used else empty for c in range(len(problem.counters))
-        ]
-        self.subjects: list[Ints] = [problem.running_per_node(f.kinds) for f in problem.live]
+        self.counts: list[Ints] = [counts.copy() for counts in problem.live_counts]
+        self.subjects: list[Ints] = [subjects.copy() for subjects in problem.live_subjects]
         self.count_version = [0] * len(problem.counters)
         self.subject_version = [0] * len(problem.live)
         self.assigned: dict[tuple[int, int], int] = {}

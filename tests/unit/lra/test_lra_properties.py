@@ -24,7 +24,7 @@ MODES = st.sampled_from(("ordered", "weighted"))
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @given(case=rounds(), mode=MODES, seed=st.integers(0, 3))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_plans_keep_the_laws(algorithm: str, case: Round, mode: str, seed: int) -> None:
     cluster, apps = case
     plan = schedule(

@@ -1,0 +1,1 @@
+"""Time from snapshot to plan, objective and gap of every algorithm."""

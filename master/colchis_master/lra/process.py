@@ -1,0 +1,223 @@
+"""The solver in a process of its own, killed and started again when it overruns or crashes.
+
+Parent and child speak over a private pipe that nobody else can reach: length-prefixed pickles of
+the vocabulary's own types. The child is started as a fresh interpreter, so that it inherits no
+threads, sockets or locks of the master.
+"""
+
+import asyncio
+import contextlib
+import pickle
+import random
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import IO
+
+from colchis.model.app import AppSpec
+from colchis.model.cluster import Cluster
+from colchis.model.plan import Plan
+from colchis_master.lra.schedule import schedule
+from colchis_master.lra.settings import Settings
+
+_LENGTH = struct.Struct("!Q")
+MAX_MESSAGE = 1 << 32
+GRACE = 2.0
+"""Seconds beyond its time limit after which the child counts as stuck."""
+START = 60.0
+"""Seconds within which a new child must be ready."""
+FALLBACK = "serial"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    cluster: Cluster
+    apps: tuple[AppSpec, ...]
+    algorithm: str
+    settings: Settings
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The child's scheduler raised."""
+
+    reason: str
+
+
+class SolverLostError(Exception):
+    """The child ended, or had to be ended, without an answer."""
+
+
+class SolverProcess:
+    """One child that solves one round after another."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: str = "ilp",
+        seed: int = 0,
+        grace: float = GRACE,
+        command: Sequence[str] = (sys.executable, "-m", "colchis_master.lra.process"),
+    ) -> None:
+        self._algorithm = algorithm
+        self._random = random.Random(seed)
+        self._grace = grace
+        self._command = tuple(command)
+        self._child: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self.restarts = 0
+
+    async def __aenter__(self) -> "SolverProcess":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while there is one."""
+        return None if self._child is None else self._child.pid
+
+    async def solve(
+        self,
+        cluster: Cluster,
+        apps: Sequence[AppSpec],
+        settings: Settings,
+        algorithm: str | None = None,
+    ) -> Plan:
+        """The child's plan. Where it crashes, raises or overruns its time limit it is started
+        again, and the plan is the ``serial`` heuristic's, with a note that says why."""
+        chosen = algorithm or self._algorithm
+        async with self._turn:
+            request = Request(cluster, tuple(apps), chosen, settings, self._random.getrandbits(32))
+            try:
+                return await self._ask(request)
+            except SolverLostError as error:
+                why = f"{chosen} failed: {error}; planned by {FALLBACK} instead"
+            try:
+                plan = await self._ask(replace(request, algorithm=FALLBACK))
+            except SolverLostError as error:
+                why = f"{why} (in the master itself: {error})"
+                plan = await asyncio.to_thread(run, replace(request, algorithm=FALLBACK))
+            return replace(plan, notes=(*plan.notes, why))
+
+    async def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+            with contextlib.suppress(OSError):
+                await child.stdin.wait_closed()
+
+    async def _ask(self, request: Request) -> Plan:
+        try:
+            child = await self._ready()
+            answer = await asyncio.wait_for(
+                _exchange(child, request), request.settings.time_limit + self._grace
+            )
+        except TimeoutError:
+            await self._lose()
+            raise SolverLostError(
+                f"no answer {self._grace:g} s after its time limit of "
+                f"{request.settings.time_limit:g} s"
+            ) from None
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            ended = self._child
+            await self._lose()
+            code = None if ended is None else ended.returncode
+            raise SolverLostError(
+                f"its process ended (exit code {code}; {type(error).__name__})"
+            ) from None
+        except asyncio.CancelledError:
+            await self._lose()
+            raise
+        if isinstance(answer, Failure):
+            raise SolverLostError(answer.reason)
+        assert isinstance(answer, Plan)
+        return answer
+
+    async def _lose(self) -> None:
+        self.restarts += 1
+        await self.close()
+
+    async def _ready(self) -> asyncio.subprocess.Process:
+        if self._child is not None and self._child.returncode is None:
+            return self._child
+        await self.close()
+        self._child = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        stdout = self._child.stdout
+        assert stdout is not None
+        await asyncio.wait_for(stdout.readexactly(1), START)
+        return self._child
+
+
+async def _exchange(child: asyncio.subprocess.Process, request: Request) -> object:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    payload = pickle.dumps(request)
+    child.stdin.write(_LENGTH.pack(len(payload)) + payload)
+    await child.stdin.drain()
+    (length,) = _LENGTH.unpack(await child.stdout.readexactly(_LENGTH.size))
+    if length > MAX_MESSAGE:
+        raise EOFError("the answer is too long")
+    return pickle.loads(await child.stdout.readexactly(length))  # noqa: S301 - our own child
+
+
+def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
+    """Solve a request where it is."""
+    return schedule(
+        request.cluster,
+        request.apps,
+        algorithm=request.algorithm,
+        settings=request.settings,
+        clock=clock,
+        rng=random.Random(request.seed),
+    )
+
+
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer requests until the other end is closed."""
+    answers.write(b"+")
+    answers.flush()
+    while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
+        (length,) = _LENGTH.unpack(head)
+        request = pickle.loads(requests.read(length))  # noqa: S301 - from our own parent
+        answer: Plan | Failure
+        try:
+            answer = run(request)
+        except Exception as error:  # reported to the parent, which has a fallback
+            answer = Failure(f"{type(error).__name__}: {error}")
+        payload = pickle.dumps(answer)
+        answers.write(_LENGTH.pack(len(payload)) + payload)
+        answers.flush()
+
+
+def main() -> None:
+    """The child: the answers' pipe is moved off standard output, where libraries may print."""
+    import os
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    from colchis_master.lra.solver import quiet_stdout
+
+    with quiet_stdout():
+        import highspy
+
+        highspy.Highs()  # type: ignore[no-untyped-call] # untyped library
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
