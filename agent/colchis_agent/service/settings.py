@@ -14,6 +14,7 @@ import os
 import pwd
 import re
 import socket
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,8 @@ class AgentSettings:
     @property
     def cgroup_root(self) -> str:
         """Path of the agent's cgroup subtree below the hierarchy's root."""
-        return self.cgroup or f"colchis/{self.node}"
+        place = zlib.crc32(str(self.state).encode())
+        return self.cgroup or f"colchis-{self.node}-{place:08x}"
 
     @property
     def shared(self) -> bool:
@@ -204,7 +206,7 @@ def _attributes(at: Cursor) -> dict[str, str]:
 def _cgroup(at: Cursor) -> str:
     text = at.text("a cgroup's path")
     if text and not _CGROUP.fullmatch(text):
-        at.fail(f"{text!r} is no path below the cgroup root; write one such as colchis/n1")
+        at.fail(f"{text!r} is no path below the cgroup root; write one such as colchis-n1")
     return text
 
 
