@@ -17,6 +17,7 @@ from colchis_agent.core.events import Connected, Disconnected, Event
 
 log = structlog.get_logger(__name__)
 HELLO_TRIES, HELLO_PAUSE = 50, 0.02
+REFUSED_PAUSE = 2.0
 
 
 class Link:
@@ -52,8 +53,17 @@ class Link:
                     self._tell(Connected())
                 elif event == "disconnected":
                     self._tell(Disconnected())
-                elif self.counts[event] == 1:
-                    log.error("the master refuses our key, or is not the one we know")
+                else:
+                    await self._refused()
+
+    async def _refused(self) -> None:
+        """Try again later, in case our key is put on the list: ZeroMQ itself gives up."""
+        if self.counts["refused"] == 1:
+            log.error("the master refuses our key, or is not the one we know")
+        await asyncio.sleep(REFUSED_PAUSE)
+        with suppress(zmq.ZMQError):
+            self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
 
     async def _listen(self) -> None:
         while True:

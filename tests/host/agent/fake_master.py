@@ -120,6 +120,10 @@ class FakeMaster:
         with contextlib.suppress(zmq.ZMQError):
             await self._socket.send_multipart([self.routes[node], FROM_MASTER.encode(message)])
 
+    async def raw(self, node: str, data: bytes) -> None:
+        """Send what is no message."""
+        await self._socket.send_multipart([self.routes[node], data])
+
     async def order(
         self, kind: type, container: str, *rest: Any, node: str = "n1", **more: Any
     ) -> str:
@@ -242,12 +246,13 @@ class AgentProcess:
         }
         self.file.write_text(json.dumps({**plain, **settings}))
         self.errors = folder / f"{name}.log"
+        self.command = [sys.executable]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.errors.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "colchis_agent.service", str(self.file)],
+                [*self.command, "-m", "colchis_agent.service", str(self.file)],
                 stdout=log,
                 stderr=log,
             )

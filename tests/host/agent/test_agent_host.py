@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from colchis.wire.keys import load_pair, write_public
 from colchis.wire.messages import Exit
 from tests.host.agent.fake_master import AgentProcess, FakeMaster, alive, gone
 
@@ -320,11 +321,13 @@ def test_two_agents_share_a_machine(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["unknown", "wrong master"])
 def test_wrong_keys_are_refused_and_said(tmp_path: Path, key: str) -> None:
+    allowed = tmp_path / "allowed"
+
     async def run() -> None:
         async with FakeMaster(tmp_path) as master:
             agent = AgentProcess(master)
             if key == "unknown":
-                (tmp_path / "allowed" / "n1.pub").unlink()
+                (allowed / "n1.pub").unlink()
             else:
                 (tmp_path / "keys" / "master.pub").write_bytes(
                     (tmp_path / "keys" / "n1.pub").read_bytes()
@@ -333,6 +336,10 @@ def test_wrong_keys_are_refused_and_said(tmp_path: Path, key: str) -> None:
                 agent.start()
                 await master.until(lambda: "refuses our key" in agent.errors.read_text())
                 assert not master.heard
+                if key == "unknown":
+                    # Put on the list while master and agent run.
+                    write_public(load_pair(tmp_path / "keys" / "n1.key").public, allowed, "n1")
+                    await master.until(lambda: bool(master.beats()))
                 assert agent.end() == 0
             finally:
                 agent.clean()
