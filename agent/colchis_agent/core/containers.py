@@ -55,6 +55,7 @@ class Containers:
             self._out.change(live)
             self.launch(live)
         record = live.record
+        self._tell_again(live, order.incarnation, now)
         if order.incarnation <= record.floor:
             self._out.done(order.order, order.container, "it has been stopped")
             return
@@ -97,6 +98,7 @@ class Containers:
         if record.successor is not None and record.successor.incarnation <= order.incarnation:
             record.successor = None
         live.waiting.append(Waiting(order.order, Goal.ENDED, order.incarnation))
+        self._tell_again(live, order.incarnation, now)
         if record.phase is not Phase.ENDED:
             self._stop(live, order.grace, now)
         self._settle(live)
@@ -258,6 +260,13 @@ class Containers:
             if live.record.phase is not Phase.ENDED:
                 self._stop(live, grace, now)
                 self._settle(live)
+
+    def _tell_again(self, live: Live, incarnation: int, now: float) -> None:
+        """A master that orders something of what has ended has forgotten that it did."""
+        if live.record.settled and live.record.incarnation == incarnation:
+            live.record.settled = False
+            self._out.change(live)
+            self._out.report(live, now)
 
     # --- steps --------------------------------------------------------------------------------
 

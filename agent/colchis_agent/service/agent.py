@@ -4,12 +4,10 @@ import asyncio
 import secrets
 import signal
 import socket
-import sys
 import time
 import zlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 import zmq.asyncio
@@ -17,19 +15,20 @@ import zmq.asyncio
 from colchis import __version__
 from colchis.wire.keys import load_pair, load_public
 from colchis.wire.messages import FromMaster, Start
-from colchis_agent.cgroups import CgroupError, Limits, open_tree
+from colchis_agent.cgroups import CgroupError, open_tree
 from colchis_agent.core import AgentCore, NodeFacts
 from colchis_agent.core import events as e
 from colchis_agent.core.lifecycle import ALIVE
-from colchis_agent.driver import LaunchSpec, ProcessDriver
-from colchis_agent.driver.process import DEFAULT_PATH, SHIM_GROUP
+from colchis_agent.driver import ProcessDriver
+from colchis_agent.driver.process import SHIM_GROUP
 from colchis_agent.driver.shim import boot_id
 from colchis_agent.service.drive import Drive
 from colchis_agent.service.link import Link
 from colchis_agent.service.notify import notify
 from colchis_agent.service.output import Outputs
-from colchis_agent.service.sampling import Sampler, status_file
+from colchis_agent.service.sampling import Sampler
 from colchis_agent.service.settings import AgentSettings
+from colchis_agent.service.specify import Specifier
 from colchis_agent.service.state import State, StateError
 
 STOP_GRACE = 5.0
@@ -58,8 +57,9 @@ class Agent:
         driver = ProcessDriver(self._state.containers, self._tree)
         self._events: asyncio.Queue[e.Event | StateError] = asyncio.Queue()
         self._address = settings.own_address()
-        self._outputs = Outputs(driver, self._state.containers, self._state.remove_token)
-        self._drive = Drive(driver, self._tree, self._outputs, self._specify, self._tell)
+        self._outputs = Outputs(driver, self._state.containers, self._state.remove_private)
+        specifier = Specifier(settings, self._address, self._state).specify
+        self._drive = Drive(driver, self._tree, self._outputs, specifier, self._tell)
         share = settings.capacity()["memory"] if settings.shared else None
         self._sampler = Sampler(driver, self._state.containers, share)
         self._core = AgentCore(self._facts(), keep_ended=settings.keep_ended)
@@ -218,47 +218,6 @@ class Agent:
                 return port
         log.error("no port is free", ports=list(self._settings.ports))
         return None
-
-    def _specify(self, launch: e.Launch) -> LaunchSpec:
-        """In a thread: what the driver needs to know."""
-        start, settings = launch.start, self._settings
-        app, group, index = (*start.container.split("/"), "", "")[:3]
-        uid, gid = settings.ids()
-        env = {
-            "PATH": f"{Path(sys.executable).parent}:{DEFAULT_PATH}",
-            **start.env,
-            "COLCHIS_CONTAINER": start.container,
-            "COLCHIS_APP": app,
-            "COLCHIS_GROUP": group,
-            "COLCHIS_INDEX": index,
-            "COLCHIS_HOST": self._address,
-            "COLCHIS_NODE": settings.node,
-        }
-        if launch.port is not None:
-            env["COLCHIS_PORT"] = str(launch.port)
-        if launch.api:
-            env["COLCHIS_API"] = launch.api
-        if start.token:
-            token = self._state.write_token(launch.ref, start.token, uid)
-            env["COLCHIS_TOKEN_FILE"] = str(token)
-        if start.executor:
-            env["COLCHIS_STATUS_FILE"] = str(status_file(self._state.containers, launch.ref))
-        cpus, memory = start.resources.get("cpus", 0), start.resources.get("memory", 0)
-        return LaunchSpec(
-            ref=launch.ref,
-            command=tuple(start.command),
-            env=env,
-            limits=Limits(
-                cpus=cpus / 1000 if cpus else None,
-                memory_bytes=memory or None,
-                pids=start.resources.get("pids") or settings.pids,
-            ),
-            uid=uid,
-            gid=gid,
-            delegate=start.executor,
-            log_bytes=settings.log_bytes,
-            log_files=settings.log_files,
-        )
 
     def _close_tree(self) -> None:
         """Leave no cgroup behind where nothing runs."""

@@ -5,7 +5,7 @@
 ``master.json``     the highest epoch obeyed, and the address of the API
 ``records/``        one file per container
 ``containers/``     the driver's folders, see ``colchis_agent.driver.folder``
-``tokens/``         files with the tokens of containers
+``private/``        files that only one container's user may read, such as its token
 ==================  ==================================================================
 
 A file is a line with the checksum and the version, then JSON; it is replaced as a whole and is on
@@ -13,6 +13,7 @@ disk when ``save`` returns. A damaged one is set aside under another name and sa
 """
 
 import fcntl
+import glob
 import os
 import zlib
 from pathlib import Path
@@ -48,12 +49,12 @@ class State:
         self.problems: list[str] = []
         self.containers = root / "containers"
         self._records = root / "records"
-        self._tokens = root / "tokens"
+        self._private = root / "private"
         self._master = root / "master.json"
         try:
             root.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._records.mkdir(mode=0o700, exist_ok=True)
-            self._tokens.mkdir(mode=0o711, exist_ok=True)
+            self._private.mkdir(mode=0o711, exist_ok=True)
             self._lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateError(f"the state folder {root} cannot be used: {error}") from error
@@ -92,22 +93,23 @@ class State:
         except OSError as error:
             raise StateError(f"the record of {container} cannot be removed: {error}") from error
 
-    def write_token(self, ref: ContainerRef, token: str, uid: int | None) -> Path:
-        """A file with the token that only the container's user can read."""
-        path = self._tokens / folder_name(ref)
+    def write_private(self, ref: ContainerRef, kind: str, text: str, uid: int | None) -> Path:
+        """A file for a life, such as its token, that only the container's user can read."""
+        path = self._private / f"{folder_name(ref)}.{kind}"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(token)
+                file.write(text)
             if uid is not None:
                 os.chown(path, uid, -1)
         except OSError as error:
-            raise StateError(f"the token of {ref} cannot be written: {error}") from error
+            raise StateError(f"the {kind} of {ref} cannot be written: {error}") from error
         return path
 
-    def remove_token(self, ref: ContainerRef) -> None:
-        """Remove the file that ``write_token`` made."""
-        (self._tokens / folder_name(ref)).unlink(missing_ok=True)
+    def remove_private(self, ref: ContainerRef) -> None:
+        """Remove the files that ``write_private`` made for a life."""
+        for path in self._private.glob(f"{glob.escape(folder_name(ref))}.*"):
+            path.unlink(missing_ok=True)
 
     def _file(self, container: str) -> Path:
         return self._records / f"{folder_name(ContainerRef(container))}.json"

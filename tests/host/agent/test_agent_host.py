@@ -110,7 +110,7 @@ def test_containers_know_who_and_where_they_are(tmp_path: Path) -> None:
             f"port {report.port}",
             "",
         ]
-        modes = {f.stat().st_mode & 0o777 for f in (agent.state / "tokens").iterdir()}
+        modes = {f.stat().st_mode & 0o777 for f in (agent.state / "private").iterdir()}
         assert modes == {0o600}
 
     play(tmp_path, scene, ports=[21000, 21999])

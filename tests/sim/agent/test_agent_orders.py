@@ -266,6 +266,20 @@ def test_ended_containers_are_forgotten_some_time_after_they_were_confirmed() ->
     assert not world.lives
 
 
+def test_a_master_that_forgot_an_end_is_told_again() -> None:
+    world = up(restart="never")
+    world.end(ref(world), Exit("exited", code=0))
+    world.settle(1)
+    world.confirm()
+    assert world.records[WEB].settled
+    world.say(start(2))
+    assert world.states(WEB)[-2:] == ["ended", "ended"]
+    world.confirm()
+    world.say(Stop(1, 3, WEB, 1, 0.0))
+    assert world.states(WEB)[-3:] == ["ended"] * 3
+    assert len(world.launched) == 1
+
+
 def test_output_of_a_former_life_is_read_before_that_of_the_present_one() -> None:
     world = up()
     first = ref(world)

@@ -41,10 +41,10 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
 def test_records_are_nobody_elses_business(tmp_path: Path) -> None:
     state = State(tmp_path)
     state.save_record(record())
-    token = state.write_token(ContainerRef("app/web/0", 1), "secret", None)
+    token = state.write_private(ContainerRef("app/web/0", 1), "token", "secret", None)
     assert token.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "records").stat().st_mode & 0o777 == 0o700
-    state.remove_token(ContainerRef("app/web/0", 1))
+    state.remove_private(ContainerRef("app/web/0", 1))
     assert not token.exists()
     state.close()
 

@@ -1,0 +1,41 @@
+"""An executor as a container: the agent configures it and it asks the job service for work."""
+
+import asyncio
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from colchis.jobs.sockets import PlainSockets
+from tests.host.agent.fake_master import DEADLINE, AgentProcess, FakeMaster
+
+NAME = "pool/workers/0"
+
+
+def test_an_executor_reaches_the_job_service(tmp_path: Path) -> None:
+    async def run() -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        service = PlainSockets().server(context)
+        port = service.bind_to_random_port("tcp://127.0.0.1")
+        async with FakeMaster(tmp_path) as master:
+            agent = AgentProcess(master)
+            try:
+                agent.start()
+                await master.until(lambda: bool(master.beats()))
+                error = await master.start(
+                    NAME,
+                    ["colchis-executor"],
+                    env={"COLCHIS_JOBS": f"tcp://127.0.0.1:{port}"},
+                    executor=True,
+                )
+                assert error == ""
+                ready = await asyncio.to_thread(service.poll, int(DEADLINE * 1000))
+                assert ready, (await master.log(NAME)).data
+                assert NAME.encode() in b"".join(service.recv_multipart())
+                assert await master.stop(NAME) == ""
+            finally:
+                agent.clean()
+                service.close(0)
+                context.term()
+
+    asyncio.run(run())
