@@ -23,7 +23,7 @@ def resources_in(fields: Fields) -> Resources:
     if memory:
         amounts[MEMORY] = memory.memory()
     for name, at in fields.others().items():
-        meant = _MEANT.get(name.lower()) or _misspelt(name, fields, at)
+        meant = _MEANT.get(name.lower()) or _misspelt(name, fields)
         if meant or name in RESERVED or not IDENTIFIER.fullmatch(name):
             fields.refuse(name, meant)
         elif isinstance(at.value.data, list | dict):
@@ -33,8 +33,7 @@ def resources_in(fields: Fields) -> Resources:
     return Resources.from_amounts(amounts)
 
 
-def _misspelt(name: str, fields: Fields, at: Cursor) -> str:
-    """The key that was meant, if ``name`` is hardly a resource of its own."""
+def _misspelt(name: str, fields: Fields) -> str:
+    """The longer key that was meant; short ones are too close to other names (gpus)."""
     meant = suggest(name, fields.known)
-    close = len(meant) > 4 or isinstance(at.value.data, str)
-    return meant if meant and close else ""
+    return meant if len(meant) > 4 else ""

@@ -1,9 +1,12 @@
 """Values that know where they stand, from YAML or from plain data.
 
 YAML is read event by event (libyaml's parser, by PyYAML) and resolved by the core schema of
-YAML 1.2: ``yes`` and ``12:30`` are text. JSON is YAML, so that it is read the same way.
+YAML 1.2: ``yes`` and ``12:30`` are text. JSON is read as the YAML that it is, save for one thing
+that libyaml refuses, the pairs of escapes by which JSON writes characters beyond U+FFFF; text
+with these has no places.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,6 +21,7 @@ MAX_VALUES = 5_000_000
 """So many values may a document stand for once its aliases are followed."""
 
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Scalar] = {
@@ -77,6 +81,11 @@ def read_yaml(text: str, file: str, problems: list[Problem]) -> list[Value]:
     text = text.removeprefix("\ufeff")
     match = _NOT_TEXT.search(text)
     if match is None:
+        if _PAIR.search(text):
+            try:
+                return [from_plain(json.loads(text), "", file, problems)]
+            except (ValueError, RecursionError):
+                pass
         return _Builder(text, file, problems).build()
     before = text[: match.start()]
     line, column = before.count("\n") + 1, match.start() - before.rfind("\n")
