@@ -19,9 +19,11 @@ import cloudpickle
 from colchis.errors import ColchisError
 from colchis.jobs import functions as op
 from colchis.jobs.connection import Connection
-from colchis.jobs.futures import Collector, JobFuture, Ordered, first, flatten
+from colchis.jobs.futures import Collector, JobFuture, Ordered, first
 from colchis.jobs.graph import Job
 from colchis.jobs.sockets import Sockets
+from colchis.jobs.sources import Source
+from colchis.jobs.streams import Stream
 from colchis.wire.jobs import StageSpec, Status, Submit
 from colchis.wire.work import BATCH, STREAM
 
@@ -160,6 +162,17 @@ class Client(Executor):
         chosen = self.priority if priority is None else priority_of(priority)
         return Job(self, name, chosen, retries)
 
+    def stream(
+        self,
+        source: Source,
+        name: str = "stream",
+        *,
+        priority: str | int = "stream",
+        retries: int = 3,
+    ) -> Stream:
+        """A stream of micro-batches; begins with :meth:`Stream.every`."""
+        return Stream(self, source, self.job(name, priority=priority, retries=retries))
+
     def run(
         self,
         job: Job,
@@ -194,8 +207,8 @@ class Client(Executor):
         return answer.result(timeout)
 
     def cancel(self, job: str) -> None:
-        """End a job of this client and everything of it that runs."""
-        self._connection.cancel(job)
+        """End a job, whoever submitted it, and everything of it that runs."""
+        self._connection.cancel_any(job)
 
     def close(self) -> None:
         """Cancel what still runs and disconnect. Nothing happens the second time."""
@@ -286,6 +299,3 @@ def _close_all() -> None:
     for client in list(_open):
         if not sys.is_finalizing():
             client.close()
-
-
-__all__ = ["Client", "flatten", "priority_of"]

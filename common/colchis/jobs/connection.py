@@ -104,6 +104,10 @@ class Connection:
         """End a job and forget it."""
         self._do(lambda: self._forget(job))
 
+    def cancel_any(self, job: str) -> None:
+        """End a job, whoever submitted it; its owner is told."""
+        self._do(lambda: self._send(ask.CancelJob(job)))
+
     def query(self, number: int, job: str, answer: Callable[[ask.Status], None]) -> None:
         """Ask how things stand."""
 

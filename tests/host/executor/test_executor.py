@@ -300,8 +300,8 @@ def test_tasks_that_kill_their_process_leave_nothing_behind(tmp_path: Path) -> N
 
 def footprint(pid: int) -> tuple[int, int, int]:
     """Open files, threads, resident bytes."""
-    files = len(os.listdir(f"/proc/{pid}/fd"))
-    threads = len(os.listdir(f"/proc/{pid}/task"))
+    files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return files, threads, pages * os.sysconf("SC_PAGE_SIZE")
 
