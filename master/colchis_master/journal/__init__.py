@@ -1,5 +1,1 @@
-"""What survives a crash of the master."""
-
-from colchis_master.journal.journal import Journal, JournalError
-
-__all__ = ["Journal", "JournalError"]
+"""What the master must not forget, on disk."""

@@ -1,169 +1,253 @@
-"""An append-only journal in SQLite, beside a snapshot of it.
+"""An append-only journal in SQLite (WAL), beside snapshots of what it comes to.
 
-Each entry is a record under a key; a later one replaces an earlier one, ``Forgotten`` ends it. When
-enough has been appended, the latest record of each key goes into the snapshot and the entries
-before are dropped, in one transaction. SQLite's write-ahead log makes a commit whole or void; a
-checksum on each row finds what was changed behind its back.
+Each record carries a checksum. A damaged last record is dropped, as one whose write was cut off;
+other damage sets the file aside and goes on with what can still be read. Every write is synced
+before it returns.
 """
 
 import sqlite3
+import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import structlog
 
 from colchis.errors import ColchisError
 from colchis_master.core.records import Forgotten, Record
 
-VERSION = 1
-SNAPSHOT_EVERY = 20_000
-"""Entries after which the next append folds the journal into its snapshot."""
+log = structlog.get_logger(__name__)
 
+VERSION = 1
+COMPACT_AFTER = 5_000
+"""Records beyond those that hold after which a snapshot takes their place."""
+
+KEPT_EVENTS = 20_000
 _SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE journal (seq INTEGER PRIMARY KEY, key TEXT NOT NULL, record BLOB NOT NULL,
-                      checksum INTEGER NOT NULL);
-CREATE TABLE snapshot (key TEXT PRIMARY KEY, record BLOB NOT NULL, checksum INTEGER NOT NULL)
-    WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE records (seq INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL,
+                      crc INTEGER NOT NULL);
+CREATE TABLE snapshot (key TEXT PRIMARY KEY, data BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE events (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
+_DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+_ENCODER = msgspec.json.Encoder()
 
 
 class JournalError(ColchisError):
-    """The journal can no longer be kept: a full disk, a read-only folder, an I/O error."""
+    """The journal cannot be written or read; the master must not go on."""
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a journal came to when it was opened; ``damaged`` says in words what was lost."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    damaged: tuple[str, ...] = ()
+    complete: bool = True
 
 
 class Journal:
-    """The journal of one master; a second master on the same file is refused.
+    """One master's journal; no other may open it at the same time.
 
-    ``epoch`` is one more than at the last start. ``problems`` says what was lost, if anything.
+    ``epoch`` is higher than in any life of the journal before, and was written before this
+    returns. Raises JournalError where the file cannot be opened or is of a later version.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._decoder = msgspec.json.Decoder(Record)
-        self._encoder = msgspec.json.Encoder()
-        self.problems: list[str] = []
-        self._appended = 0
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.contents = Contents()
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._connection = self._open()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._open()
+            self._lock()
             self.epoch = self._next_epoch()
-            self._records = self._load()
+            self._keys: set[str] = set(self.contents.records)
+            (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
+            (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+            self.next_event = int(last) + 1
         except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{file}: {error}") from error
+            raise JournalError(f"{path}: the journal cannot be opened: {error}") from None
 
-    def records(self) -> Sequence[Record]:
-        """What holds: the latest record of each key."""
-        return tuple(self._records.values())
-
-    def append(self, records: Iterable[Record]) -> None:
-        """Keep these; they are durable when this returns. Raises JournalError if they are not."""
-        rows = [(record.key, self._encoder.encode(record)) for record in records]
-        if not rows:
-            return
-        try:
-            with self._connection as transaction:
-                transaction.executemany(
-                    "INSERT INTO journal (key, record, checksum) VALUES (?, ?, ?)",
-                    [(key, data, _checksum(key, data)) for key, data in rows],
-                )
-                self._appended += len(rows)
-                if self._appended >= SNAPSHOT_EVERY:
-                    self._fold(transaction)
-        except (OSError, sqlite3.Error) as error:
-            raise JournalError(f"{self._file}: {error}") from error
-
-    def close(self) -> None:
-        self._connection.close()
+    # --- opening --------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        if new:
+            self.path.touch(0o600)
         try:
-            return self._connect()
+            db = self._connect()
+            if new:
+                self._create(db)
+            self._check_version(db)
+            self.contents = _read(db)
+            if self.contents.complete:
+                _drop_last(db, self.contents)
+                return db
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or not self._file.exists():
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise
-            self._set_aside(str(error))
-            return self._connect()
+            db = None
+            self.contents = Contents(damaged=(str(error),), complete=False)
+        return self._start_over(db)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=0, check_same_thread=False)
-        try:
-            self._file.chmod(0o600)
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise JournalError(
-                    f"{self._file} is of version {version}, written by a newer Colchis; "
-                    f"this one reads up to {VERSION}"
-                )
-            if version == 0:
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if state != "ok":
-                raise sqlite3.DatabaseError(state)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        return db
 
-    def _set_aside(self, why: str) -> None:
-        number = 1
-        while (aside := self._file.with_name(f"{self._file.name}.damaged-{number}")).exists():
-            number += 1
-        self._file.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            beside = self._file.with_name(self._file.name + suffix)
-            if beside.exists():
-                beside.rename(aside.with_name(aside.name + suffix))
-        self.problems.append(
-            f"{self._file} is damaged ({why}); it is kept as {aside.name}, and this master starts "
-            "without what it held"
-        )
+    def _create(self, db: sqlite3.Connection) -> None:
+        db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _check_version(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise JournalError(
+                f"{self.path}: a journal of version {version}; this master reads up to {VERSION}"
+            )
+
+    def _start_over(self, damaged: sqlite3.Connection | None) -> sqlite3.Connection:
+        """Set the file aside; a new one takes up what could be read."""
+        epoch = 0
+        if damaged is not None:
+            try:
+                row = damaged.execute("SELECT value FROM meta WHERE key='epoch'").fetchone()
+                epoch = int(row[0]) if row else 0
+            except sqlite3.Error:
+                pass
+            damaged.close()
+        aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+        self.path.rename(aside)
+        for ending in ("-wal", "-shm"):
+            other = self.path.with_name(self.path.name + ending)
+            if other.exists():
+                other.rename(aside.with_name(aside.name + ending))
+        text = f"{self.path} was damaged and is kept as {aside.name}"
+        self.contents.damaged = (text, *self.contents.damaged)
+        self.path.touch(0o600)
+        db = self._connect()
+        self._create(db)
+        # An agent refuses a master of a lower epoch than it has obeyed; where the last one is not
+        # known, the time is higher than any number of restarts.
+        db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch or int(time.time()),))
+        rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
+        db.execute("BEGIN")
+        db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
+        db.execute("COMMIT")
+        return db
+
+    def _lock(self) -> None:
+        """Keep every other process out for as long as this one lives."""
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
 
     def _next_epoch(self) -> int:
-        with self._connection as transaction:
-            row = transaction.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-            epoch = (row[0] if row else 0) + 1
-            transaction.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
-        return int(epoch)
+        row = self._db.execute("SELECT value FROM meta WHERE key='epoch'").fetchone()
+        epoch = (int(row[0]) if row else 0) + 1
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
+        if not self.contents.complete:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('spare', 1)")
+        return epoch
 
-    def _load(self) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for rows in ("snapshot ORDER BY key", "journal ORDER BY seq"):
-            query = f"SELECT key, record, checksum FROM {rows}"  # noqa: S608  # one of two literals
-            for key, data, checksum in self._connection.execute(query):
-                record = self._read(key, data, checksum)
-                if isinstance(record, Forgotten):
-                    found.pop(record.key, None)
-                elif record is not None:
-                    found[key] = record
-        (self._appended,) = self._connection.execute("SELECT count(*) FROM journal").fetchone()
-        return found
+    @property
+    def spare_unknown(self) -> bool:
+        """Whether records were lost, so that a container that none speaks of may be wanted."""
+        return self._db.execute("SELECT 1 FROM meta WHERE key='spare'").fetchone() is not None
 
-    def _read(self, key: str, data: bytes, checksum: int) -> Record | None:
+    # --- writing --------------------------------------------------------------------------------
+
+    def write(self, records: Iterable[Record], events: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Make these durable, all or none. Raises JournalError, after which nothing may go on.
+
+        Each event has its number as ``seq``.
+        """
+        records = list(records)
         try:
-            if _checksum(key, data) != checksum:
-                raise ValueError("its checksum does not fit")
-            record: Record = self._decoder.decode(data)
-        except (ValueError, TypeError, msgspec.MsgspecError) as error:
-            self.problems.append(f"{self._file}: the record of {key!r} is dropped: {error}")
-            return None
-        return record
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                "INSERT INTO records (data, crc) VALUES (?, ?)", [_pack(r) for r in records]
+            )
+            for event in events:
+                self._db.execute(
+                    "INSERT INTO events VALUES (?, ?)", (event["seq"], _ENCODER.encode(event))
+                )
+                self.next_event = event["seq"] + 1
+            self._db.execute("COMMIT")
+            for record in records:
+                if isinstance(record, Forgotten):
+                    self.contents.records.pop(record.key, None)
+                else:
+                    self.contents.records[record.key] = record
+            self._count += len(records)
+            if self._count > COMPACT_AFTER + 2 * len(self.contents.records):
+                self.compact()
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
 
-    def _fold(self, transaction: sqlite3.Connection) -> None:
-        transaction.execute(
-            "INSERT OR REPLACE INTO snapshot SELECT key, record, checksum FROM journal"
-            " WHERE seq IN (SELECT max(seq) FROM journal GROUP BY key)"
+    def compact(self) -> None:
+        """Let a snapshot take the place of all records."""
+        rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM snapshot")
+        self._db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
+        self._db.execute("DELETE FROM records")
+        self._db.execute("DELETE FROM events WHERE seq < ?", (self.next_event - KEPT_EVENTS,))
+        self._db.execute("COMMIT")
+        self._count = 0
+
+    def events(self, limit: int) -> list[dict[str, Any]]:
+        """The last events, oldest first."""
+        rows = self._db.execute("SELECT data FROM events ORDER BY seq DESC LIMIT ?", (limit,))
+        return [msgspec.json.decode(data) for (data,) in rows][::-1]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _pack(record: Record) -> tuple[bytes, int]:
+    data = _ENCODER.encode(record)
+    return data, zlib.crc32(data)
+
+
+def _read(db: sqlite3.Connection) -> Contents:
+    """Everything that can be read. ``complete`` unless more than the last record is damaged."""
+    contents = Contents()
+    bad: list[tuple[str, int]] = []
+    last = 0
+    for table, seq, data, crc in _rows(db):
+        if table == "records":
+            last = seq
+        try:
+            if zlib.crc32(data) != crc:
+                raise ValueError("its checksum is wrong")
+            record = _DECODER.decode(data)
+        except (ValueError, TypeError, msgspec.DecodeError):
+            bad.append((table, seq))
+            continue
+        if isinstance(record, Forgotten):
+            contents.records.pop(record.key, None)
+        else:
+            contents.records[record.key] = record
+    if bad:
+        contents.complete = bad == [("records", last)]
+        what = "the last record" if contents.complete else f"{len(bad)} records"
+        contents.damaged = (
+            f"{what} could not be read and {'is' if len(bad) == 1 else 'are'} left",
         )
-        for key, data in transaction.execute("SELECT key, record FROM snapshot").fetchall():
-            if b'"forgotten"' in data and isinstance(self._decoder.decode(data), Forgotten):
-                transaction.execute("DELETE FROM snapshot WHERE key = ?", (key,))
-        transaction.execute("DELETE FROM journal")
-        self._appended = 0
+    return contents
 
 
-def _checksum(key: str, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(key.encode()))
+def _rows(db: sqlite3.Connection) -> Iterator[tuple[str, int, bytes, int]]:
+    for data, crc in db.execute("SELECT data, crc FROM snapshot ORDER BY rowid"):
+        yield "snapshot", 0, data, crc
+    for seq, data, crc in db.execute("SELECT seq, data, crc FROM records ORDER BY seq"):
+        yield "records", seq, data, crc
+
+
+def _drop_last(db: sqlite3.Connection, contents: Contents) -> None:
+    if contents.damaged:
+        db.execute("DELETE FROM records WHERE seq = (SELECT max(seq) FROM records)")

@@ -1,0 +1,1 @@
+"""Every constraint in force, and what it means for containers on nodes."""

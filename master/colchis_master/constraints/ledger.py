@@ -1,0 +1,347 @@
+"""Who runs where, counted as rules ask for it, kept up to date with every change.
+
+Containers that look alike to every rule (same tags, same app) are one *kind*. For each tag
+expression that some rule counts, and each node set of the rule's group, the ledger holds the number
+of containers that match, so that a rule is judged by a few look-ups. Its meaning is that of
+``colchis.semantics.checker``, which the tests hold it to.
+"""
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from colchis.model.cluster import Container, ContainerId, Node
+from colchis.model.constraints import NODE, Atom, Constraint, Rule, TagExpr
+from colchis.model.resources import CPUS
+
+ELSEWHERE = ""
+"""Stands for the app of a subject that is not the counted container's own."""
+
+EPSILON = 1e-9
+
+
+@dataclass(eq=False, slots=True)
+class Kind:
+    """Containers with the same tags in the same app, and how many each node holds."""
+
+    tags: frozenset[str]
+    app: str
+    nodes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """Counts of one expression over the sets of one group.
+
+    ``total`` holds for subjects of apps that run nothing that matches; ``own`` is what to add for
+    subjects of a given app, where ``self/`` and ``others/`` tell apps apart.
+    """
+
+    expr: TagExpr
+    group: str
+    users: int = 0
+    total: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    own: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+
+    def count(self, name: str, app: str) -> int:
+        return self.total.get(name, 0) + self.own.get((name, app), 0)
+
+    def change(self, names: tuple[str, ...], kind: Kind, by: int) -> None:
+        """``by`` more containers of ``kind`` in the sets ``names``."""
+        other = self.expr.matches(kind.tags, kind.app, ELSEWHERE)
+        same = self.expr.matches(kind.tags, kind.app, kind.app)
+        for name in names:
+            if other:
+                self.total[name] += by
+            if same != other:
+                key = name, kind.app
+                self.own[key] += by if same else -by
+                if not self.own[key]:
+                    del self.own[key]
+
+
+class Ledger:
+    """Nodes, placed containers and rules. ``version`` grows with every change."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.nodes: dict[str, Node] = {}
+        self.home: dict[ContainerId, str] = {}
+        self.on: dict[str, dict[ContainerId, Container]] = {}
+        self.kinds: dict[tuple[frozenset[str], str], Kind] = {}
+        self.rules: list[Rule] = []
+        self._free: dict[str, dict[str, int]] = {}
+        self._by_room: list[tuple[int, str]] = []
+        self._members: dict[str, dict[str, set[str]]] = {}
+        self._watches: dict[tuple[TagExpr, str], Watch] = {}
+        self._by_group: dict[str, list[Watch]] = defaultdict(list)
+        self._subject_kinds: dict[int, list[Kind]] = {}
+        self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
+
+    # --- nodes and containers -------------------------------------------------------------------
+
+    def put_node(self, node: Node) -> None:
+        """Add a node, or change what is known of it; what runs there goes on counting."""
+        known = self.nodes.get(node.name)
+        if known == node:
+            return
+        if known is not None and replace(known, schedulable=node.schedulable) == node:
+            self.nodes[node.name] = node
+            self.version += 1
+            return
+        self._members.clear()
+        held = dict(self.on.get(node.name, {}))
+        for ident in held:
+            self.remove(ident)
+        self._forget_room(node.name)
+        self.nodes[node.name] = node
+        self.on[node.name] = {}
+        self._free[node.name] = dict(node.capacity.by_name)
+        insort(self._by_room, (node.capacity.millicpus, node.name))
+        for container in held.values():
+            self.add(container, node.name)
+        self.version += 1
+
+    def drop_node(self, name: str) -> None:
+        """Forget a node and what runs there."""
+        if name in self.nodes:
+            for ident in list(self.on[name]):
+                self.remove(ident)
+            self._forget_room(name)
+            self._members.clear()
+            del self.nodes[name], self.on[name], self._free[name]
+            self.version += 1
+
+    def kind(self, container: Container) -> Kind:
+        key = (container.tags, container.app)
+        kind = self.kinds.get(key)
+        if kind is None:
+            kind = self.kinds[key] = Kind(*key)
+            for rule in self.rules:
+                if rule.has_subject(kind.tags, kind.app):
+                    self._subject_kinds[id(rule)].append(kind)
+        return kind
+
+    def forget_app(self, app: str) -> None:
+        """Drop what is kept about the kinds of an app none of whose containers is placed."""
+        gone = {kind for kind in self.kinds.values() if kind.app == app and not kind.nodes}
+        for kind in gone:
+            del self.kinds[kind.tags, kind.app]
+            self._bearing.pop(kind, None)
+        if gone:
+            for subjects in self._subject_kinds.values():
+                subjects[:] = [kind for kind in subjects if kind not in gone]
+
+    def add(self, container: Container, node: str) -> None:
+        """Place a container; it must not be placed already."""
+        assert container.id not in self.home
+        self.home[container.id] = node
+        self.on[node][container.id] = container
+        self._change(container, node, 1)
+
+    def remove(self, ident: ContainerId) -> None:
+        """Take a container away; nothing happens where it is not placed."""
+        node = self.home.pop(ident, None)
+        if node is not None:
+            self._change(self.on[node].pop(ident), node, -1)
+
+    def _change(self, container: Container, node: str, by: int) -> None:
+        self.version += 1
+        self._forget_room(node)
+        free = self._free[node]
+        for name, amount in container.resources.amounts:
+            free[name] = free.get(name, 0) - by * amount
+        insort(self._by_room, (free.get(CPUS, 0), node))
+        kind = self.kind(container)
+        left = kind.nodes.get(node, 0) + by
+        if left:
+            kind.nodes[node] = left
+        else:
+            del kind.nodes[node]
+        self.count(kind, node, by)
+
+    def count(self, kind: Kind, node: str, by: int) -> None:
+        """Count ``by`` containers of ``kind`` on ``node``, without placing them."""
+        for group, watches in self._by_group.items():
+            names = self.nodes[node].sets_of(group)
+            for watch in watches:
+                watch.change(names, kind, by)
+
+    def _forget_room(self, node: str) -> None:
+        if node in self._free:
+            del self._by_room[bisect_left(self._by_room, (self._free[node].get(CPUS, 0), node))]
+
+    def free(self, node: str) -> dict[str, int]:
+        """What is left of a node's capacity, by the resource's name."""
+        return self._free[node]
+
+    def fits(self, container: Container, node: str, *, drained: bool = False) -> bool:
+        """Whether the node takes new containers (which ``drained`` waives) and has room for it."""
+        free = self._free[node]
+        return (drained or self.nodes[node].schedulable) and all(
+            amount <= free.get(name, 0) for name, amount in container.resources.amounts
+        )
+
+    # --- rules --------------------------------------------------------------------------------
+
+    def add_rule(self, rule: Rule) -> None:
+        """Bring a rule into force."""
+        self.rules.append(rule)
+        self._subject_kinds[id(rule)] = [
+            kind for kind in self.kinds.values() if rule.has_subject(kind.tags, kind.app)
+        ]
+        for expr, group in _watched(rule.constraint):
+            watch = self._watches.get((expr, group))
+            if watch is None:
+                watch = self._watches[expr, group] = Watch(expr, group)
+                self._by_group[group].append(watch)
+                for kind in self.kinds.values():
+                    for node, times in kind.nodes.items():
+                        watch.change(self.nodes[node].sets_of(group), kind, times)
+            watch.users += 1
+        self._rules_changed()
+
+    def remove_rule(self, rule: Rule) -> None:
+        """Take this very rule out of force."""
+        self.rules = [other for other in self.rules if other is not rule]
+        del self._subject_kinds[id(rule)]
+        for expr, group in _watched(rule.constraint):
+            watch = self._watches[expr, group]
+            watch.users -= 1
+            if not watch.users:
+                del self._watches[expr, group]
+                self._by_group[group].remove(watch)
+        self._rules_changed()
+
+    def _rules_changed(self) -> None:
+        self._bearing.clear()
+        self.version += 1
+
+    def bearing(self, kind: Kind) -> tuple[list[Rule], list[Rule]]:
+        """Rules that have this kind as subject, and rules that count it."""
+        found = self._bearing.get(kind)
+        if found is None:
+            subject = [r for r in self.rules if r.has_subject(kind.tags, kind.app)]
+            counts = [r for r in self.rules if _counts(r, kind)]
+            found = self._bearing[kind] = (subject, counts)
+        return found
+
+    def placed_subjects(self, rule: Rule) -> Iterator[tuple[Kind, str]]:
+        """Kinds and nodes of the containers that a rule has as subjects."""
+        for kind in self._subject_kinds[id(rule)]:
+            for node in kind.nodes:
+                yield kind, node
+
+    def extent(self, rule: Rule, kind: Kind, node: str, counted: bool) -> float:
+        """How far a container of ``kind`` on ``node`` misses a rule that has it as subject.
+
+        ``counted``: it is placed there, so that it is among those counted and has to be left out.
+        """
+        return min(
+            sum(self._atom(atom, kind, node, counted) for atom in all_of)
+            for all_of in rule.constraint.alternatives
+        )
+
+    def _atom(self, atom: Atom, kind: Kind, node: str, counted: bool) -> float:
+        if not atom.subject.matches(kind.tags, kind.app, kind.app):
+            return 0.0
+        least: float | None = None
+        for name in self.nodes[node].sets_of(atom.group):
+            missed = 0.0
+            for target in atom.targets:
+                count = self._watches[target.expr, atom.group].count(name, kind.app)
+                if counted and target.expr.matches(kind.tags, kind.app, kind.app):
+                    count -= 1
+                missed += target.extent(count)
+            least = missed if least is None else min(least, missed)
+        return 1.0 if least is None else least
+
+    # --- what a placement does -----------------------------------------------------------------
+
+    def cost(self, container: Container, node: str) -> float | None:
+        """Weighted extents that placing this container there adds, for it and for those that run.
+
+        None where a hard rule would be missed, by it or further than before by another.
+        """
+        kind = self.kind(container)
+        subject, counting = self.bearing(kind)
+        total = 0.0
+        for rule in subject:
+            missed = self.extent(rule, kind, node, counted=False)
+            if missed > EPSILON and rule.hard:
+                return None
+            total += rule.weight * missed
+        affected = [
+            (rule, other, where) for rule in counting for other, where in self._near(rule, node)
+        ]
+        if not affected:
+            return total
+        before = [self.extent(rule, k, n, counted=True) for rule, k, n in affected]
+        self.count(kind, node, 1)
+        for (rule, other, where), was in zip(affected, before, strict=True):
+            more = self.extent(rule, other, where, counted=True) - was
+            if more > EPSILON and rule.hard:
+                self.count(kind, node, -1)
+                return None
+            total += rule.weight * more * other.nodes[where]
+        self.count(kind, node, -1)
+        return total
+
+    def _near(self, rule: Rule, node: str) -> Iterator[tuple[Kind, str]]:
+        """Placed subjects of a rule that share a set of one of its groups with ``node``."""
+        near: set[str] = set()
+        for group in {atom.group for atom in rule.constraint.atoms()}:
+            for name in self.nodes[node].sets_of(group):
+                near |= {node} if group == NODE else self._members_of(group).get(name, set())
+        for kind in self._subject_kinds[id(rule)]:
+            few, many = sorted((kind.nodes.keys(), near), key=len)
+            for where in few:
+                if where in many:
+                    yield kind, where
+
+    def _members_of(self, group: str) -> dict[str, set[str]]:
+        """The nodes of each set of a group."""
+        sets = self._members.get(group)
+        if sets is None:
+            sets = self._members[group] = {}
+            for node in self.nodes.values():
+                for name in node.sets_of(group):
+                    sets.setdefault(name, set()).add(node.name)
+        return sets
+
+    def hard_misses(self, rules: list[Rule]) -> dict[tuple[int, Kind, str], float]:
+        """Extents above 0 of the hard ones among ``rules``, by rule, kind and node."""
+        found = {}
+        for rule in rules:
+            if rule.hard:
+                for kind, node in self.placed_subjects(rule):
+                    missed = self.extent(rule, kind, node, counted=True)
+                    if missed > EPSILON:
+                        found[id(rule), kind, node] = missed
+        return found
+
+    def room(self, container: Container) -> Iterator[str]:
+        """Nodes with room for this container, those with most free cpu first.
+
+        The ledger must not change while this is iterated over.
+        """
+        need = container.resources.millicpus
+        for free, node in reversed(self._by_room):
+            if free < need:
+                return
+            if self.fits(container, node):
+                yield node
+
+
+def _watched(constraint: Constraint) -> set[tuple[TagExpr, str]]:
+    return {(t.expr, atom.group) for atom in constraint.atoms() for t in atom.targets}
+
+
+def _counts(rule: Rule, kind: Kind) -> bool:
+    return any(
+        target.expr.matches(kind.tags, kind.app, ELSEWHERE)
+        or target.expr.matches(kind.tags, kind.app, kind.app)
+        for atom in rule.constraint.atoms()
+        for target in atom.targets
+    )

@@ -1,0 +1,1 @@
+"""The master's decisions, without any I/O: events in, instructions out."""

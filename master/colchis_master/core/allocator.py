@@ -1,0 +1,130 @@
+"""The one allocator: only what it admits is placed.
+
+A plan's app is admitted whole or not at all, judged by the state as it is now. Single containers
+(of batch apps, and members that a service has lost) are placed at once, without a solve: on the
+first node where nothing is missed, else where the weighted extents grow least. Neither way is a
+hard rule missed further than before, by anybody.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from colchis.model.cluster import Container
+from colchis_master.constraints.ledger import EPSILON, Kind
+from colchis_master.core.entries import ContainerEntry
+from colchis_master.core.state import State
+
+LOOKS = 64
+"""Nodes whose extents are compared where none is without a miss."""
+
+
+class Allocator:
+    """Places pending containers of ``state``."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def admit(self, wanted: Sequence[tuple[ContainerEntry, str]]) -> str:
+        """Place all of these, or none and return the reason."""
+        reason = self.reserve(wanted)
+        if not reason:
+            for entry, node in wanted:
+                self._state.place(entry, node)
+        return reason
+
+    def reserve(
+        self, wanted: Sequence[tuple[ContainerEntry, str]], *, drained: bool = False
+    ) -> str:
+        """Enter all of these into the ledger, or none and return the reason.
+
+        ``drained``: they run there already, so that the node need not take new ones.
+        """
+        ledger = self._state.ledger
+        rules = []
+        for kind in {ledger.kind(entry.container) for entry, _ in wanted}:
+            for some in ledger.bearing(kind):
+                rules += [rule for rule in some if rule.hard and rule not in rules]
+        before = ledger.hard_misses(rules)
+        done: list[ContainerEntry] = []
+        reason = ""
+        for entry, node in wanted:
+            if node not in ledger.nodes:
+                reason = f"node {node} is gone"
+            elif not ledger.fits(entry.container, node, drained=drained):
+                reason = f"{entry.id} no longer fits on {node}"
+            if reason:
+                break
+            ledger.add(entry.container, node)
+            done.append(entry)
+        if not reason:
+            missed = ledger.hard_misses(rules)
+            labels = {id(rule): rule.label for rule in rules}
+            for (rule, _, node), extent in missed.items():
+                if extent > before.get((rule, _, node), 0.0) + EPSILON:
+                    reason = f"the hard rule {labels[rule]} would be missed on {node}"
+                    break
+        if reason:
+            for entry in done:
+                ledger.remove(entry.id)
+        return reason
+
+    def choose(self, container: Container) -> tuple[str | None, str]:
+        """A node for a container that is nowhere, or None and the reason."""
+        ledger = self._state.ledger
+        best: str | None = None
+        least = 0.0
+        forbidden = looked = 0
+        for node in ledger.room(container):
+            cost = ledger.cost(container, node)
+            if cost is None:
+                forbidden += 1
+                continue
+            if cost <= EPSILON:
+                return node, ""
+            looked += 1
+            if best is None or cost < least:
+                best, least = node, cost
+            if looked >= LOOKS:
+                break
+        if best is not None:
+            return best, ""
+        if forbidden:
+            return None, f"{_nodes(forbidden)} with room, but a hard rule would be missed there"
+        return None, self._no_room(container)
+
+    def _no_room(self, container: Container) -> str:
+        ledger = self._state.ledger
+        open_nodes = [node for node in ledger.nodes.values() if node.schedulable]
+        if not open_nodes:
+            return "no node is ready to take containers"
+        parts: list[str] = []
+        for name, amount in container.resources.amounts:
+            most = max(ledger.free(node.name).get(name, 0) for node in open_nodes)
+            if amount > most:
+                need = type(container.resources).from_amounts({name: amount})
+                parts += need.shortages(type(need).from_amounts({name: most}))
+        short = ", ".join(parts) or "what it needs is nowhere free together"
+        return f"{_nodes(len(open_nodes))}: {short}"
+
+    def place_each(self, entries: Iterable[ContainerEntry]) -> int:
+        """Place as many of these as possible, one by one; the others keep their reasons."""
+        failed: dict[tuple[Kind, object], str] = {}
+        placed = 0
+        ledger = self._state.ledger
+        for entry in entries:
+            key = (ledger.kind(entry.container), entry.container.resources)
+            if key in failed:
+                entry.reasons = (failed[key],)
+                continue
+            node, reason = self.choose(entry.container)
+            if node is None:
+                failed[key] = reason
+                entry.reasons = (reason,)
+                continue
+            ledger.add(entry.container, node)
+            self._state.place(entry, node)
+            placed += 1
+        return placed
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
