@@ -4,14 +4,13 @@ Each method makes one lawful step and leaves the indices right, so that a decisi
 entry of a ranking instead of all executors. Nothing is decided here.
 """
 
-from collections import Counter
 from heapq import heappop, heappush
 
 from colchis_master.tasks.lifecycle import HOLDS_SLOT, Step, TaskState, after
 from colchis_master.tasks.policies.base import Policy
 from colchis_master.tasks.pressure import Pressure
 from colchis_master.tasks.ranking import Key, Ranking
-from colchis_master.tasks.records import Executor, Job, Node, Stage, Task
+from colchis_master.tasks.records import OWN, Executor, Job, Node, Stage, Task
 from colchis_master.tasks.waitlist import Waitlist
 
 _CHARGED = frozenset({TaskState.SUSPENDING, TaskState.SUSPENDED, TaskState.DROPPING})
@@ -32,7 +31,7 @@ class Book:
         self.free: dict[str, Ranking[Executor]] = {}
         self.free_slots = 0
         self.victims: dict[int, Ranking[Executor]] = {}
-        self.incoming: Counter[str] = Counter()
+        self.claims: dict[str, dict[Task, None]] = {}
         self.touched: dict[Executor, None] = {}
         self.protections: list[tuple[float, str, int]] = []
         self._seq = 0
@@ -195,8 +194,8 @@ class Book:
     def _release_slot(self, task: Task, executor: Executor) -> None:
         del executor.holding[task.id]
         if task.claim is not None:
-            self.incoming[task.claim] -= 1
-            task.claim = None
+            executor.vacated.append(task.claim)
+            self._unclaim(task, task.claim)
         self.free_slots += 1
         self._held(task.stage.job, -1)
         self.touch(executor)
@@ -208,8 +207,53 @@ class Book:
 
     def _claim(self, task: Task, claim: str) -> None:
         task.claim = claim
-        self.incoming[claim] += 1
+        self.claims.setdefault(claim, {})[task] = None
         self.touch(self._holder(task))
+
+    def _unclaim(self, task: Task, claim: str) -> None:
+        task.claim = None
+        del self.claims[claim][task]
+        if not self.claims[claim]:
+            del self.claims[claim]
+
+    def coming(self, lane: str) -> int:
+        """Slots that are being vacated for a lane."""
+        return len(self.claims.get(lane, ()))
+
+    def serves(self, executor: Executor, lane: str) -> bool:
+        """Whether slots of the executor are any good to the lane."""
+        if lane == executor.own_lane:
+            return True
+        return lane not in self.members or executor.name in self.members[lane]
+
+    def exchange_claims(self, executor: Executor, served: list[str]) -> None:
+        """Slots vacated for some lanes went to others: these hand over slots still to come."""
+        vacated, executor.vacated = executor.vacated, []
+        for lane in list(vacated):
+            if lane in served:
+                vacated.remove(lane)
+                served.remove(lane)
+        for lane in vacated:
+            giver = next((other for other in served if self.hand_over(other, lane)), None)
+            if giver is not None:
+                served.remove(giver)
+
+    def hand_over(self, giver: str, lane: str) -> bool:
+        """Let a slot that is being vacated for one lane be for another; whether there was one."""
+        for task in self.claims.get(giver, ()):
+            if self.serves(self._holder(task), lane):
+                self._unclaim(task, giver)
+                self._claim(task, lane)
+                return True
+        return False
+
+    def take_surplus(self, lane: str) -> bool:
+        """Let the lane have a slot that is being vacated for one where nobody waits any more."""
+        return any(
+            self.hand_over(other, lane)
+            for other in [o for o in self.claims if o != lane and o not in self.queue.lanes]
+            if not other.startswith(OWN)
+        )
 
     # --- laws ------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ class Displacement:
         queue = self.book.queue
         if lane not in queue.lanes:
             return
-        coming = self.book.incoming[lane]
+        coming = self.book.coming(lane)
         for _, stage in queue.lanes[lane].ranked():
             if not self.any_below(stage.priority):
                 return
@@ -80,17 +80,12 @@ class Displacement:
             return None
         waiting = [t for t in executor.suspended.values() if t.state is TaskState.SUSPENDED]
         waiting.sort(key=lambda task: (task.stage.priority, task.seq))
-        coming = self.book.incoming[self.claim(executor)]
+        coming = self.book.coming(executor.own_lane)
         if len(waiting) <= coming:
             return None
         task = waiting[coming]
         victim = self._among([executor], task.stage.priority, now)
         return None if victim is None else (task, victim)
-
-    @staticmethod
-    def claim(executor: Executor) -> str:
-        """The lane of slots vacated for the executor's own suspended tasks."""
-        return f"\0resume {executor.name}"
 
     def _ranked(self, priority: int, now: float) -> Task | None:
         best: tuple[bool, Key] | None = None

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from colchis_master.tasks.lifecycle import TaskState
 from colchis_master.tasks.pressure import Pressure
 
+OWN = "\0resume "
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -101,7 +103,10 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Executor:
-    """``holding`` are tasks with a slot, ``suspended`` those with memory only."""
+    """``holding`` are tasks with a slot, ``suspended`` those with memory only.
+
+    ``vacated`` are the lanes for which slots have been vacated since slots were last given out.
+    """
 
     name: str
     node: Node
@@ -112,10 +117,16 @@ class Executor:
     holding: dict[str, Task] = field(default_factory=dict)
     suspended: dict[str, Task] = field(default_factory=dict)
     victim_priorities: tuple[int, ...] = ()
+    vacated: list[str] = field(default_factory=list)
 
     @property
     def free(self) -> int:
         return self.cores - len(self.holding)
+
+    @property
+    def own_lane(self) -> str:
+        """What slots are vacated for when the executor's own suspended tasks need them."""
+        return OWN + self.name
 
     @property
     def load(self) -> int:

@@ -132,7 +132,12 @@ class TaskScheduler:
             if task.state is TaskState.PENDING:
                 self._tell(task, "lost", f"with executor {name}; runs again")
                 again.append(task)
-        again.sort(key=lambda task: (self.policy.order(task.stage), task.seq))
+        for lane in sorted({name, executor.node.name, executor.group} - {""}):
+            if lane not in self.book.members:  # tasks bound to what is gone may go anywhere
+                again += self.book.queue.tasks(lane)
+        again = sorted(
+            dict.fromkeys(again), key=lambda task: (self.policy.order(task.stage), task.seq)
+        )
         self._queued += [(task, self._cause) for task in again]
 
     def _pulse(self, event: ev.ExecutorPulse) -> None:
@@ -238,12 +243,14 @@ class TaskScheduler:
     def _fill(self, executor: Executor) -> None:
         """Give the free slots of one executor to whoever is next for them."""
         queue = self.book.queue
+        served: list[str] = []
         while executor.free > 0:
             waiting = [t for t in executor.suspended.values() if t.state is TaskState.SUSPENDED]
             overdue = min(waiting, key=lambda task: (task.suspended_at, task.seq), default=None)
             if overdue and self._now - overdue.suspended_at >= self.options.max_wait:
                 self.book.protect(overdue, self._now)
                 self._resume(overdue, f"suspended for more than {self.options.max_wait:g} s")
+                served.append(executor.own_lane)
                 continue
             best = queue.best(executor)
             task = min(
@@ -251,11 +258,14 @@ class TaskScheduler:
             )
             if task is not None and (best is None or self.policy.order(task.stage) <= best[0]):
                 self._resume(task, "a slot of its executor is free and it is next")
+                served.append(executor.own_lane)
             elif best is not None:
                 _, stage, lane = best
                 self._launch(queue.pick(stage, lane, executor), executor, "a slot came free")
+                served.append(lane)
             else:
-                return
+                break
+        self.book.exchange_claims(executor, served)
 
     def _place(self, tasks: Iterable[tuple[Task, str]]) -> None:
         """Find free slots for tasks that have just come into the queue."""
@@ -307,6 +317,8 @@ class TaskScheduler:
         self.book.index_victims(self._now)
         for lane in self._lanes(touched):
             for stage, prefer in self._displacement.needs(lane):
+                if self.policy.binding and self.book.take_surplus(lane):
+                    continue
                 victim = self._displacement.victim(stage, prefer, lane, self._now)
                 if victim is None:
                     break
@@ -315,8 +327,7 @@ class TaskScheduler:
             found = self._displacement.for_suspended(executor, self._now)
             if found is not None:
                 task, victim = found
-                claim = self._displacement.claim(executor)
-                self._displace_one(victim, claim, task.stage)
+                self._displace_one(victim, executor.own_lane, task.stage)
 
     def _lanes(self, touched: Iterable[Executor]) -> Iterable[str]:
         """The lanes for which there may be victims now and were none before."""

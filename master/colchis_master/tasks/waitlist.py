@@ -67,6 +67,15 @@ class Waitlist:
             return len(stage.pending.get(lane or None, ()))
         return stage.waiting
 
+    def tasks(self, lane: str) -> list[Task]:
+        """All that wait in the lane."""
+        return [
+            task
+            for stage in self.lanes.get(lane, ())
+            for tasks in self._pending(stage, lane).values()
+            for task in tasks.values()
+        ]
+
     def preferences(self, stage: Stage, lane: str) -> Iterator[str | None]:
         """What each task of the stage that waits in the lane prefers; those that do first."""
         pending = self._pending(stage, lane)
@@ -76,8 +85,8 @@ class Waitlist:
         yield from repeat(None, len(pending.get(None, ())))
 
     def lanes_of(self, executor: Executor) -> Iterator[str]:
-        """The lanes with waiting tasks that the executor may serve."""
-        for lane in {"", executor.group, executor.name, executor.node.name}:
+        """The lanes with waiting tasks that the executor may serve, the most particular first."""
+        for lane in dict.fromkeys((executor.name, executor.node.name, executor.group, "")):
             if lane in self.lanes and lane not in self._orphaned:
                 yield lane
         yield from self._orphaned
