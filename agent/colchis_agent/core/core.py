@@ -186,7 +186,7 @@ class AgentCore:
         reports = [
             live.report(event.usage.get(name, Usage()))
             for name, live in self.containers.live.items()
-            if live.record.phase is not Phase.ENDED
+            if not live.record.settled
         ]
         self.out.send(
             Heartbeat(self.facts.session, self._beats, event.node, reports, list(event.executors))

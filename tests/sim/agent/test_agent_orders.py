@@ -266,6 +266,21 @@ def test_ended_containers_are_forgotten_some_time_after_they_were_confirmed() ->
     assert not world.lives
 
 
+def test_heartbeats_list_what_has_ended_until_the_master_has_kept_it() -> None:
+    world = up(restart="never")
+    world.end(ref(world), Exit("exited", code=0))
+    world.settle(1)
+    world.tell(e.Beat(NodeSample()))
+    beat = world.sent[-1]
+    assert isinstance(beat, Heartbeat)
+    assert [report.state for report in beat.containers] == ["ended"]
+    world.confirm()
+    world.tell(e.Beat(NodeSample()))
+    beat = world.sent[-1]
+    assert isinstance(beat, Heartbeat)
+    assert not beat.containers
+
+
 def test_a_master_that_forgot_an_end_is_told_again() -> None:
     world = up(restart="never")
     world.end(ref(world), Exit("exited", code=0))
