@@ -13,6 +13,7 @@ import structlog
 import zmq.asyncio
 
 from colchis import __version__
+from colchis.notify import notify
 from colchis.wire.keys import load_pair, load_public
 from colchis.wire.messages import FromMaster, Start
 from colchis_agent.cgroups import CgroupError, open_tree
@@ -24,7 +25,6 @@ from colchis_agent.driver.process import SHIM_GROUP
 from colchis_agent.driver.shim import boot_id
 from colchis_agent.service.drive import Drive
 from colchis_agent.service.link import Link
-from colchis_agent.service.notify import notify
 from colchis_agent.service.output import Outputs
 from colchis_agent.service.sampling import Sampler
 from colchis_agent.service.settings import AgentSettings

@@ -1,0 +1,206 @@
+"""What the API asks of a running master, answered by its core."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from colchis.model.app import AppSpec
+from colchis.model.cluster import ContainerId
+from colchis.model.plan import Plan
+from colchis.specs import parse_rules
+from colchis.wire.messages import LogChunk, ReadLog
+from colchis_master.api.control import ControlError, Json
+from colchis_master.core import events as ask
+from colchis_master.core.core import MasterCore
+from colchis_master.lra import ALGORITHMS, UnknownContainerError, explain
+from colchis_master.service.feed import Feed
+from colchis_master.service.logs import LogReads
+from colchis_master.service.views import Views
+
+
+class Shell(Protocol):
+    """What the control needs of the shell around the core."""
+
+    core: MasterCore
+    feed: Feed
+
+    def handle(self, event: ask.Event) -> None:
+        """Give the core an event and carry out what it says."""
+        ...
+
+    def send(self, node: str, message: ReadLog) -> bool:
+        """Whether the message is on its way."""
+        ...
+
+    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Plan:
+        """A plan on the present state."""
+        ...
+
+
+class MasterControl:
+    """One method for each endpoint, see ``colchis_master.api.control.Control``."""
+
+    def __init__(self, shell: Shell, jobs: Callable[..., Any] | None = None) -> None:
+        self._shell = shell
+        self._views = Views(shell.core)
+        self._logs = LogReads(shell.core.state.epoch)
+        self._waiting: dict[int, asyncio.Future[ask.Answer]] = {}
+        self._requests = 0
+        self._jobs = jobs
+
+    def answered(self, answer: ask.Answer) -> None:
+        """The core's answer to a request; it is durable by now."""
+        future = self._waiting.pop(answer.request, None)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def log_chunk(self, chunk: LogChunk) -> None:
+        """An agent's answer to a question for output."""
+        self._logs.answered(chunk)
+
+    async def submit(self, apps: Sequence[AppSpec], *, update: bool) -> Json:
+        return await self._ask(lambda n: ask.Submit(n, tuple(apps), update, time.time()))
+
+    async def remove(self, app: str, grace: float) -> Json:
+        return await self._ask(lambda n: ask.Remove(n, app, grace))
+
+    async def suspend(self, app: str, containers: Sequence[str] | None, group: str | None) -> Json:
+        return await self._set_suspended(app, True, containers, group)
+
+    async def resume(self, app: str, containers: Sequence[str] | None, group: str | None) -> Json:
+        return await self._set_suspended(app, False, containers, group)
+
+    async def _set_suspended(
+        self, app: str, suspended: bool, containers: Sequence[str] | None, group: str | None
+    ) -> Json:
+        chosen = None if containers is None else tuple(containers)
+        return await self._ask(lambda n: ask.SetSuspended(n, app, suspended, chosen, group))
+
+    async def drain(self, node: str) -> Json:
+        return await self._ask(lambda n: ask.SetDrained(n, node, True))
+
+    async def undrain(self, node: str) -> Json:
+        return await self._ask(lambda n: ask.SetDrained(n, node, False))
+
+    async def add_rules(self, constraints: Sequence[Any]) -> Json:
+        rules = tuple(parse_rules(list(constraints)))
+        return await self._ask(lambda n: ask.AddRules(n, rules, time.time()))
+
+    async def remove_rule(self, name: str) -> Json:
+        return await self._ask(lambda n: ask.RemoveRule(n, name))
+
+    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Json:
+        if settings["algorithm"] not in ALGORITHMS:
+            names = ", ".join(ALGORITHMS)
+            raise ControlError(422, f"{settings['algorithm']!r} is none of {names}")
+        return (await self._shell.plan(apps, settings)).to_contract()
+
+    async def explain(self, container: str) -> Json:
+        entry = self._views.container_of(container)
+        app = self._views.app_of(entry.id.app)
+        cluster = self._shell.core.state.cluster()
+        ident = ContainerId.parse(container)
+        try:
+            found = await asyncio.to_thread(explain, cluster, [app.spec], ident)
+        except UnknownContainerError as error:
+            raise ControlError(404, str(error)) from None
+        return found.to_contract()
+
+    async def read_log(self, container: str, offset: int, limit: int) -> Json:
+        entry = self._views.container_of(container)
+        if entry.node is None:
+            raise ControlError(409, f"{container} has not been placed yet")
+        node = entry.node
+        chunk = await self._logs.read(
+            container, offset, limit, lambda message: self._shell.send(node, message)
+        )
+        return {
+            "data": chunk.data.decode(errors="replace"),
+            "next_offset": chunk.next_offset,
+            "ended": chunk.ended,
+        }
+
+    def apps(self) -> Json:
+        return self._views.apps()
+
+    def app(self, name: str) -> Json:
+        return self._views.app(name)
+
+    def endpoints(self, name: str) -> Json:
+        return self._views.endpoints(name)
+
+    def nodes(self) -> Json:
+        return self._views.nodes(time.monotonic())
+
+    def constraints(self) -> Json:
+        return self._views.constraints(time.monotonic())
+
+    def violations(self) -> Json:
+        return self._views.violations()
+
+    def snapshot(self) -> Json:
+        return self._views.snapshot()
+
+    def events(self, since: int, limit: int) -> Json:
+        found, following = self._shell.feed.since(since, limit)
+        return {"events": found, "next": following}
+
+    async def wait_for_events(self, since: int) -> None:
+        await self._shell.feed.wait(since)
+
+    def status(self) -> Json:
+        return self._views.status()
+
+    def story(self, ident: str) -> Json:
+        steps = [
+            {"time": event["time"], "text": event["text"], "id": event["id"]}
+            for event in self._shell.feed.about(ident)
+        ]
+        if not steps:
+            raise ControlError(404, f"nothing is known of {ident}")
+        return {"story": steps}
+
+    def metrics(self) -> bytes:
+        registry = CollectorRegistry()
+        status = self._views.status()
+        for name in ("nodes", "apps", "containers"):
+            gauge = Gauge(
+                f"colchis_{name}", f"{name.title()} by state", ["state"], registry=registry
+            )
+            for state, count in status[name].items():
+                gauge.labels(state).set(count)
+        Gauge("colchis_violations", "Rules missed", registry=registry).set(status["violations"])
+        Gauge("colchis_epoch", "Starts of the master", registry=registry).set(status["epoch"])
+        return generate_latest(registry)
+
+    async def jobs(self) -> Json:
+        return await self._ask_jobs("list")
+
+    async def job(self, job: str) -> Json:
+        return await self._ask_jobs("status", job)
+
+    async def job_tasks(self, job: str) -> Json:
+        return await self._ask_jobs("tasks", job)
+
+    async def cancel_job(self, job: str) -> Json:
+        return await self._ask_jobs("cancel", job)
+
+    async def _ask_jobs(self, what: str, *of: str) -> Json:
+        if self._jobs is None:
+            raise ControlError(404, "this master runs no job service")
+        found: Json = await self._jobs(what, *of)
+        return found
+
+    async def _ask(self, make: Callable[[int], ask.Request]) -> Json:
+        self._requests += 1
+        number = self._requests
+        future: asyncio.Future[ask.Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._shell.handle(make(number))
+        answer = await future
+        if answer.status:
+            raise ControlError(answer.status, answer.error)
+        return dict(answer.body)

@@ -1,0 +1,252 @@
+"""The master: its core, run by sockets, the journal, the solver and the clock."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import structlog
+import uvicorn
+import zmq.asyncio
+
+from colchis.client.connection import Connection, write_connection
+from colchis.model.app import AppSpec
+from colchis.model.plan import Plan
+from colchis.notify import notify
+from colchis.wire.curve import server_socket
+from colchis.wire.keys import AllowList, load_pair
+from colchis.wire.messages import FromMaster, LogChunk
+from colchis.wire.zap import ZapHandler
+from colchis_master.api.application import create_api
+from colchis_master.api.tokens import Tokens, load_or_create
+from colchis_master.core import events as ask
+from colchis_master.core.core import MasterCore
+from colchis_master.core.settings import TICK, CoreSettings
+from colchis_master.journal.journal import Journal, JournalError
+from colchis_master.lra.process import SolverProcess
+from colchis_master.service.control import MasterControl
+from colchis_master.service.feed import KEPT, Feed
+from colchis_master.service.link import Link
+from colchis_master.service.settings import MasterSettings
+
+DOMAIN = "agents"
+CLOSE_PATIENCE = 5.0
+"""Seconds that open HTTP requests have when the master stops."""
+
+log = structlog.get_logger(__name__)
+
+
+def run_master(settings: MasterSettings) -> int:
+    """Run a master until it is told to stop (SIGTERM, SIGINT); returns an exit code.
+
+    Raises InputError where keys or tokens cannot be used, JournalError where the journal cannot.
+    """
+    return asyncio.run(Master(settings).run())
+
+
+class Master:
+    """One master. What it has acknowledged is in the journal; containers go on without it."""
+
+    def __init__(self, settings: MasterSettings) -> None:
+        self._settings = settings
+        self._keys = load_pair(settings.keys / "master.key")
+        admin = load_or_create(settings.keys / "admin.token")
+        lookup = load_or_create(settings.keys / "lookup.token")
+        self._admin = admin
+        self._tokens = Tokens(admin=admin, lookup=lookup)
+        self._journal = Journal(settings.state / "journal.sqlite")
+        for problem in self._journal.contents.damaged:
+            log.error("a part of the journal is lost", problem=problem)
+        self.feed = Feed(self._journal.events(KEPT))
+        self.core = MasterCore(
+            self._journal.epoch,
+            CoreSettings(
+                cluster=settings.cluster,
+                interval=settings.interval,
+                heartbeat_interval=settings.heartbeat_interval,
+                suspect_after=settings.lost_after / 2,
+                lost_after=settings.lost_after,
+                api=settings.api_url,
+                token=lookup,
+            ),
+            spare_unknown=self._journal.spare_unknown,
+        )
+        records = self._journal.contents.records.values()
+        left_out = self.core.restore(records, time.monotonic(), time.time())
+        for problem in left_out:
+            log.error("a record of the journal is left out", problem=problem)
+        self._control = MasterControl(self)
+        self._link: Link | None = None
+        self._solver = SolverProcess(algorithm=settings.algorithm)
+        self._planner = SolverProcess()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._code: asyncio.Future[int] | None = None
+
+    async def run(self) -> int:
+        """Until told to stop; 1 where the journal can no longer be kept."""
+        loop = asyncio.get_running_loop()
+        self._code = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, 0)
+        async with AsyncExitStack() as stack:
+            ctx = zmq.asyncio.Context()
+            stack.callback(ctx.term)
+            allowed = AllowList(self._settings.keys / "allowed")
+            await stack.enter_async_context(ZapHandler(ctx, {DOMAIN: allowed}))
+            socket = server_socket(ctx, self._keys, DOMAIN)
+            stack.callback(socket.close, 200)
+            socket.bind(self._settings.listen)
+            self._link = Link(socket)
+            stack.push_async_callback(self._solver.close)
+            stack.push_async_callback(self._planner.close)
+            await stack.enter_async_context(self._serving())
+            stack.push_async_callback(self._end_tasks)
+            self._spawn(self._receive(self._link))
+            self._spawn(self._tick())
+            self._announce()
+            code = await self._code
+            notify("STOPPING=1")
+        self._journal.close()
+        return code
+
+    def handle(self, event: ask.Event) -> None:
+        """Give the core an event and carry out what it says: first what must be durable."""
+        instructions = self.core.handle(time.monotonic(), event)
+        records = [one.record for one in instructions if isinstance(one, ask.Persist)]
+        happened = [one for one in instructions if isinstance(one, ask.Emit)]
+        events = self.feed.number(happened, time.time())
+        try:
+            self._journal.write(records, events)
+        except JournalError as error:
+            # Nothing that depends on these records may be seen by anybody.
+            log.critical("the journal cannot be kept; the master stops", error=str(error))
+            self._stop(1)
+            return
+        self.feed.publish(events)
+        for event_ in events:
+            log.info(event_["text"], event=event_["event"], id=event_["id"])
+        for instruction in instructions:
+            self._carry_out(instruction)
+
+    def send(self, node: str, message: FromMaster) -> bool:
+        """Whether the message is on its way to a node's present connection."""
+        entry = self.core.state.nodes.get(node)
+        return bool(
+            self._link is not None
+            and entry is not None
+            and entry.link
+            and self._link.send(entry.link, message)
+        )
+
+    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Plan:
+        """A plan on the present state, without holding up the rounds."""
+        chosen = replace(
+            self._settings.solver(), mode=settings["mode"], time_limit=settings["time_limit"]
+        )
+        cluster = self.core.state.cluster()
+        return await self._planner.solve(cluster, apps, chosen, settings["algorithm"])
+
+    def _carry_out(self, instruction: ask.Instruction) -> None:
+        match instruction:
+            case ask.Send(node=node, link=link, message=message):
+                if self._link is None or not self._link.send(link, message):
+                    self._later(ask.LinkLost(node, link))
+            case ask.Solve():
+                self._spawn(self._solve(instruction))
+            case ask.Answer():
+                self._control.answered(instruction)
+            case ask.Emit() | ask.Persist():
+                pass
+
+    def _later(self, event: ask.Event) -> None:
+        asyncio.get_running_loop().call_soon(self.handle, event)
+
+    async def _solve(self, request: ask.Solve) -> None:
+        try:
+            plan = await self._solver.solve(
+                request.cluster, request.apps, self._settings.solver(), self._settings.algorithm
+            )
+        except Exception as error:  # whatever a solver does, the rounds go on
+            log.exception("a round failed")
+            self.handle(ask.Planned(request.round, None, f"{type(error).__name__}: {error}"))
+            return
+        for note in plan.notes:
+            log.info(note, round=request.round)
+        self.handle(ask.Planned(request.round, plan))
+
+    async def _receive(self, link: Link) -> None:
+        while True:
+            node, connection, message = await link.receive()
+            if isinstance(message, LogChunk):
+                self._control.log_chunk(message)
+            else:
+                self.handle(ask.Received(node, connection, message))
+
+    async def _tick(self) -> None:
+        while True:
+            self.handle(ask.Tick(time.time()))
+            await asyncio.sleep(TICK)
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        host, _, port = self._settings.api.rpartition(":")
+        config = uvicorn.Config(
+            create_api(self._control, self._tokens),
+            host=host.strip("[]"),
+            port=int(port),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=int(CLOSE_PATIENCE),
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve())
+        try:
+            while not server.started:
+                if serving.done():
+                    raise JournalError(f"no HTTP API can be served on {self._settings.api}")
+                await asyncio.sleep(0.01)
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.gather(serving, return_exceptions=True)
+
+    def _announce(self) -> None:
+        if self._settings.connection is not None:
+            connection = Connection(self._settings.api_url, self._admin, self._settings.cluster)
+            write_connection(self._settings.connection, connection)
+        notify("READY=1")
+        log.info("the master is up", epoch=self._journal.epoch, api=self._settings.api_url)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the master stops because of a fault", exc_info=task.exception())
+            self._stop(1)
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop(self, code: int) -> None:
+        if self._code is not None and not self._code.done():
+            self._code.set_result(code)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the master."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # as in the base class
+        yield

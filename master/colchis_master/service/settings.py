@@ -1,0 +1,163 @@
+"""What a master is told by its operator: a YAML file, flags, or both.
+
+```yaml
+cluster: lab
+state: /var/lib/colchis-master
+keys: /etc/colchis          # master.key, allowed/, admin.token, lookup.token
+listen: tcp://0.0.0.0:7640  # agents
+api: 0.0.0.0:7641           # HTTP
+public_api: http://10.0.0.1:7641
+algorithm: ilp
+weights: {placed: 1, violations: 0.5, fragmentation: 0.25}
+```
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from colchis.specs.cursor import Cursor, Report
+from colchis.specs.files import documents_in, read_text
+from colchis.specs.tree import Entry, Value, from_plain
+from colchis_master.lra import ALGORITHMS, Settings, Weights
+
+COMMAND_LINE = "<command line>"
+_REQUIRED = ("state", "keys")
+_ENDPOINT = re.compile(r"tcp://[^/\s]+:(\*|[0-9]{1,5})")
+_ADDRESS = re.compile(r"[^/\s]+:[0-9]{1,5}")
+_URL = re.compile(r"https?://[^\s]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterSettings:
+    """``keys`` is the folder that ``colchis keygen`` fills. Times in seconds.
+
+    ``listen`` is where agents connect, ``api`` where HTTP is served, ``public_api`` the address
+    of the latter that containers and users are told. ``jobs`` is where executors and clients of
+    jobs connect, empty for no job service; ``policy`` that of its task scheduler. ``connection``
+    is a connection file to write for the command. ``interval``, ``lost_after`` and the rest are
+    those of the core and of the LRA scheduler.
+    """
+
+    state: Path
+    keys: Path
+    cluster: str = "colchis"
+    listen: str = "tcp://127.0.0.1:7640"
+    api: str = "127.0.0.1:7641"
+    public_api: str = ""
+    connection: Path | None = None
+    interval: float = 1.0
+    heartbeat_interval: float = 1.0
+    lost_after: float = 10.0
+    algorithm: str = "ilp"
+    mode: str = "ordered"
+    time_limit: float = 5.0
+    gap: float | None = None
+    weights: Weights = field(default_factory=Weights)
+
+    @property
+    def api_url(self) -> str:
+        """The API's address as others reach it."""
+        return self.public_api or f"http://{self.api}"
+
+    def solver(self) -> Settings:
+        """What the LRA scheduler is asked with."""
+        return Settings(
+            mode=self.mode, time_limit=self.time_limit, gap=self.gap, weights=self.weights
+        )
+
+
+def load_settings(
+    file: Path | None = None, flags: Mapping[str, object] | None = None
+) -> MasterSettings:
+    """Settings of a YAML file, with the values of ``flags`` that are not None in their place.
+
+    Raises InputError with every problem of either.
+    """
+    report = Report(COMMAND_LINE)
+    entries: dict[str, Entry] = {}
+    at = Cursor(Value(entries), "", report)
+    if file is not None:
+        text, report.file = read_text(file)
+        documents = documents_in(text, report)
+        report.check()
+        at, *others = documents
+        for other in others:
+            other.fail("a second document; settings are one")
+        if isinstance(at.value.data, dict):
+            entries = at.value.data
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    plain = from_plain(given, "", COMMAND_LINE, report.problems)
+    if isinstance(plain.data, dict):
+        entries.update(plain.data)
+    optional = tuple(f.name for f in fields(MasterSettings) if f.name not in _REQUIRED)
+    found = at.fields("a master's settings", _REQUIRED, optional)
+    values: dict[str, object] = {name: Path() for name in _REQUIRED}
+    for name, read in _READERS.items():
+        value = found.get(name)
+        if value is not None:
+            values[name] = read(value)
+    report.check()
+    return MasterSettings(**values)  # type: ignore[arg-type]  # checked by the readers
+
+
+def _path(at: Cursor) -> Path:
+    return Path(at.text("a path")).expanduser().absolute()
+
+
+def _matching(pattern: re.Pattern[str], form: str) -> Callable[[Cursor], str]:
+    def read(at: Cursor) -> str:
+        text = at.text("an address")
+        if text and not pattern.fullmatch(text):
+            at.fail(f"{text!r} is no address; write {form}")
+        return text
+
+    return read
+
+
+def _one_of(*choices: str) -> Callable[[Cursor], str]:
+    def read(at: Cursor) -> str:
+        text = at.text("a name")
+        if text not in choices:
+            at.fail(f"{text!r} is none of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _duration(at: Cursor) -> float:
+    seconds = at.duration("a duration")
+    if seconds <= 0:
+        at.fail("a duration above zero is needed, such as 10s")
+    return seconds
+
+
+def _weights(at: Cursor) -> Weights:
+    names = tuple(f.name for f in fields(Weights))
+    found = at.fields("the weights of objectives", (), names)
+    given = {}
+    for name in names:
+        value = found.get(name)
+        if value is not None:
+            given[name] = value.number(f"the weight of {name}", 0, 1e6)
+    return Weights(**given)
+
+
+_READERS: dict[str, Callable[[Cursor], object]] = {
+    "state": _path,
+    "keys": _path,
+    "cluster": lambda at: at.identifier("a cluster's name"),
+    "listen": _matching(_ENDPOINT, "tcp://HOST:PORT"),
+    "api": _matching(_ADDRESS, "HOST:PORT"),
+    "public_api": _matching(_URL, "http://HOST:PORT"),
+    "connection": _path,
+    "interval": _duration,
+    "heartbeat_interval": _duration,
+    "lost_after": _duration,
+    "algorithm": _one_of(*ALGORITHMS),
+    "mode": _one_of("ordered", "weighted"),
+    "time_limit": _duration,
+    "gap": lambda at: at.number("a relative gap", 0, 1),
+    "weights": _weights,
+}
