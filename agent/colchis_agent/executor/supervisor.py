@@ -5,6 +5,7 @@ the zygote, results in the store's thread.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,7 @@ class Supervisor:
         self._service = service
         self._pulse = Pulse(core, pool, store, memory, heartbeat)
         self._epoch = 0
+        self._incarnation = os.urandom(8).hex()
         self._unsent: list[bytes] = []
         self._stopping = False
         self._work: dict[int, Work] = {}
@@ -162,6 +164,7 @@ class Supervisor:
         self._send(
             wire.Register(
                 executor=self._name,
+                incarnation=self._incarnation,
                 node=self._node,
                 cores=self._core.cores,
                 memory=self._memory,

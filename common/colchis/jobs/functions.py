@@ -12,6 +12,8 @@ from functools import reduce
 from itertools import starmap
 from typing import Any
 
+from colchis.jobs.task import records as suspendable
+
 Op = Callable[[Iterator[Any]], Any]
 
 
@@ -43,7 +45,8 @@ class FlatMap:
 
     def __call__(self, records: Iterator[Any]) -> Iterator[Any]:
         for record in records:
-            yield from self.function(record)
+            # Many may come of one, so each is a suspension point of its own.
+            yield from suspendable(self.function(record))
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Group:
         groups: dict[Any, list[Any]] = {}
         for key, value in records:
             groups.setdefault(key, []).append(value)
-        return iter(groups.items())
+        return suspendable(groups.items())
 
 
 @dataclass(frozen=True)

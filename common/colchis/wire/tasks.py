@@ -27,10 +27,11 @@ from colchis.wire.work import (
 class Register(Struct, frozen=True, tag="register"):
     """The first message of an executor, and its answer to :class:`WhoAreYou`.
 
-    ``attempts`` are those it still has, ``results`` whether it keeps any.
+    ``incarnation`` is a word of its process's own, ``attempts`` are those it still has.
     """
 
     executor: Name
+    incarnation: Name
     node: Name
     cores: Annotated[int, Meta(ge=1, le=4096)]
     memory: Count

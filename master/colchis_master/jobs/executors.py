@@ -25,7 +25,7 @@ class Executors:
             self._books.say(ToExecutor(name, wire.Refused(reason)))
             return
         known = self._books.executors.get(name)
-        if known is not None and (known.address, known.cores) != (message.address, message.cores):
+        if known is not None and known.incarnation != message.incarnation:
             # Another process under the same name: what the first one had is gone.
             self.lost(name)
             known = None
@@ -38,7 +38,13 @@ class Executors:
             known.heard = now
             return
         self._books.executors[name] = Executor(
-            name, message.node, message.cores, message.memory, message.address, now
+            name,
+            message.incarnation,
+            message.node,
+            message.cores,
+            message.memory,
+            message.address,
+            now,
         )
         joined = sched.ExecutorJoined(
             self._books.id(), name, message.node, message.cores, message.memory

@@ -15,6 +15,7 @@ class Executor:
     """One executor that has registered. ``heard`` is monotonic, in seconds."""
 
     name: str
+    incarnation: str
     node: str
     cores: int
     memory: int
