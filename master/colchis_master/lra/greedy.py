@@ -6,11 +6,13 @@ node; where a rule asks for containers that may still come, they are given the b
 doubt, and apps that miss a hard rule in the end are taken away again.
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from colchis.model.constraints import NODE
 from colchis_master.lra.problem import Bools, Floats, Ints, Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
@@ -25,10 +27,11 @@ def never_stop() -> bool:
 @dataclass(frozen=True, slots=True)
 class Style:
     """How a container chooses among nodes; ``pack`` prefers the fullest of equal nodes, ``skip``
-    are live families it is blind to, ``blind`` ignores soft costs altogether."""
+    are live families it is blind to; with ``rng`` equal nodes are chosen from at random."""
 
     pack: bool = False
     skip: frozenset[int] = frozenset()
+    rng: random.Random | None = None
 
 
 class Greedy:
@@ -100,8 +103,11 @@ class Greedy:
         else:
             keep = cost <= cost.min() + EPSILON
             keep &= rest <= rest[keep].min() + EPSILON
-        if group in self._attracted:
+        rng = self.style.rng
+        if group in self._attracted and (rng is None or rng.random() < 0.6):
             keep = self._roomiest(group, candidates, keep)
+        if rng is not None and rng.random() < 0.5:
+            return rng.choice(np.flatnonzero(keep).tolist())
         tie = -share if self.style.pack else share
         tie = np.where(keep, tie, np.inf)
         return int(tie.argmin())
@@ -109,10 +115,9 @@ class Greedy:
     def _roomiest(self, group: int, candidates: Ints, keep: Bools) -> Bools:
         """Of equally good nodes, those in sets with room for most containers of the app."""
         problem = self.problem
-        app = problem.groups[group].app
         slots = np.zeros(problem.size)
-        for number in problem.groups_of[app]:
-            slots += self.state.slots(number)
+        for number in problem.groups_of[problem.groups[group].app]:
+            slots += self._comfortable(number)
         for at in self._attracted[group]:
             set_group = problem.set_groups[at]
             if set_group.single is None:
@@ -124,6 +129,30 @@ class Greedy:
             best = ours[keep].max()
             keep = keep & (ours >= best - EPSILON)
         return keep
+
+    def _comfortable(self, group: int) -> Floats:
+        """How many containers of a group each node has room for without missing rules other than
+        those that draw it to others."""
+        problem, state = self.problem, self.state
+        room = state.slots(group).astype(np.float64)
+        for number in problem.families_of[group]:
+            family = problem.live[number]
+            if len(family.alternatives) != 1 or any(
+                target.minimum for atom in family.atoms for target in atom.targets
+            ):
+                continue
+            room[state.own(number) > EPSILON] = 0.0
+            for atom in family.atoms:
+                if problem.set_groups[atom.group].name != NODE:
+                    continue
+                for target in atom.targets:
+                    if target.own and target.maximum is not None:
+                        left = target.maximum + 1 - state.counts[target.counter]
+                        room = np.minimum(room, np.maximum(left, 0))
+        for number, family, bumped in state.inflicting[group]:
+            if group not in self._attracted or number not in problem.families_of[group]:
+                room[state.inflicted(number, family, bumped) > EPSILON] = 0.0
+        return room
 
     # -- orders
 

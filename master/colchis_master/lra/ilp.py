@@ -1,6 +1,7 @@
 """The ``ilp`` algorithm: heuristics, bounds, and the integer program where they do not meet."""
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from colchis_master.lra.bounds import least_extent, most_apps, most_rest
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
+from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
 from colchis_master.lra.offers import offer
 from colchis_master.lra.problem import Problem
@@ -20,7 +22,10 @@ Clock = Callable[[], float]
 SMALL = 600
 """Columns up to which a proven optimum is asked for where no gap is set."""
 TOLERANCE = 1e-7
-RESERVE = 0.05
+HASTY, PATIENT = 8, 30
+"""Tries without a gain after which the search for a better heuristic plan ends."""
+RESERVE = 0.06
+"""Share of the time limit kept for judging the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +56,23 @@ def heuristic_plans(problem: Problem, settings: Settings, clock: Clock, end: flo
         (packing, Greedy.tag_popularity),
     ]
     base = State(problem)
+    rng = random.Random(0)
     states: list[State] = []
+
+    def good_enough() -> bool:
+        return limits(problem, settings, base, states[0]).gap <= (settings.gap or 0.0)
+
     for style, run in runs:
         if states and stop():
             break
         states.append(run(Greedy(problem, settings, style, stop)))
-        if limits(problem, settings, base, states[-1]).gap <= (settings.gap or 0.0):
-            break
-    return sorted(states, key=lambda state: worth(state, settings), reverse=True)
+        states.sort(key=lambda state: worth(state, settings), reverse=True)
+        if len(states) == 1:
+            Improver(problem, settings, states[0], rng, stop).run(good_enough, HASTY)
+        if good_enough():
+            return states
+    Improver(problem, settings, states[0], rng, stop).run(good_enough, PATIENT)
+    return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +146,18 @@ def _search(
     base: State,
     found: Limits,
 ) -> Solution:
-    offered = offer(problem, base, settings, plans)
+    offered = offer(problem, base, settings, plans, deadline - clock())
     gap = settings.gap
     if gap is None:
         small = offered.exact and len(offered.nodes) * len(problem.groups) <= SMALL
         gap = 0.0 if small else 0.01
         if found.gap <= gap:
             return Solution(plans[0], found.gap, found.gap == 0.0)
-    if deadline - clock() < RESERVE:
+    reserve = RESERVE * settings.time_limit
+    if deadline - clock() < reserve:
         return Solution(plans[0], found.gap, False, (_out_of_time(),))
     model = Model(problem, settings, offered.nodes)
-    solver = Solver(model, deadline - RESERVE, clock)
+    solver = Solver(model, deadline - reserve, clock)
     solver.start_from(plans[0].assigned, plans[0].placed_apps())
     phases = _Phases(problem, settings, model, solver, plans[0], found, offered.exact, gap)
     return phases.ordered() if settings.ordered else phases.weighted()

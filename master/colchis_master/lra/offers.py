@@ -17,7 +17,9 @@ from colchis_master.lra.problem import Ints, Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State
 
-MAX_COLUMNS = 4000
+COLUMNS_PER_SECOND = 2500
+"""Size of a model that is worth starting on with a second left: HiGHS looks at the clock too
+seldom in larger ones, and finds nothing in them in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,10 @@ class Offer:
     exact: bool
 
 
-def offer(problem: Problem, base: State, settings: Settings, plans: Iterable[State]) -> Offer:
-    """The nodes to model; those that the heuristics' plans use are always among them."""
+def offer(
+    problem: Problem, base: State, settings: Settings, plans: Iterable[State], seconds: float
+) -> Offer:
+    """The nodes to model in a time; those that the heuristics' plans use are always among them."""
     slots = np.array([base.slots(g) for g in range(len(problem.groups))], dtype=np.int64)
     usable = (slots > 0).any(axis=0) if len(slots) else np.zeros(problem.size, dtype=np.bool_)
     nodes = np.flatnonzero(usable)
@@ -37,12 +41,27 @@ def offer(problem: Problem, base: State, settings: Settings, plans: Iterable[Sta
     exact = True
     if len(nodes) > problem.total_new:
         nodes = _undominated(problem, base, settings, nodes)
-    columns = int((slots[:, nodes] > 0).sum())
-    if columns > MAX_COLUMNS:
+    columns = _columns(problem, slots[:, nodes])
+    most = COLUMNS_PER_SECOND * seconds
+    if columns > most:
         exact = False
-        per_node = columns / len(nodes)
-        nodes = _promising(problem, base, nodes, int(MAX_COLUMNS / per_node))
+        nodes = _promising(problem, base, nodes, int(most * len(nodes) / columns))
     return Offer(tuple(sorted(used.union(nodes.tolist()))), exact)
+
+
+def _columns(problem: Problem, slots: Ints) -> int:
+    """About how many variables a model has: counts in unary where rules look at other containers
+    than their subject's own."""
+    columns = 0
+    for group, most in enumerate(slots):
+        unary = any(
+            target.minimum or problem.counters[target.counter].kinds != family.kinds
+            for family in (problem.live[i] for i in problem.families_of[group])
+            for atom in family.atoms
+            for target in atom.targets
+        )
+        columns += int((most > 0).sum() + (2 * most.sum() if unary else 0))
+    return columns
 
 
 def _features(problem: Problem, base: State) -> list[Ints]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,11 +100,27 @@ class Solver:
         limit) hold for this time only. Raises NoSolutionError where nothing keeps all rows."""
         import highspy
 
+        answer = self._run(highspy, terms, gap, rows, warm=True)
+        if answer is not None and abs(_worth(terms, answer.columns) - answer.value) > 1e-5:
+            # HiGHS 1.16 may give the start it was offered beside the value of a better solution.
+            answer = self._run(highspy, terms, gap, rows, warm=False)
+        if answer is not None:
+            self._columns = answer.columns
+        return answer
+
+    def _run(
+        self,
+        highspy: Any,
+        terms: Terms,
+        gap: float,
+        rows: Sequence[tuple[Terms, float]],
+        warm: bool,
+    ) -> Answer | None:
         seconds = self.remaining
         if seconds <= 0.02:
             return None
         with quiet_stdout():
-            highs: Any = highspy.Highs()  # type: ignore[no-untyped-call] # untyped library
+            highs = highspy.Highs()
             highs.setOptionValue("output_flag", False)
             highs.setOptionValue("threads", 1)
             highs.setOptionValue("time_limit", seconds)
@@ -119,7 +136,8 @@ class Solver:
             for kept, limit in (*self._rows, *rows):
                 indices, factors = _merged(kept)
                 highs.addRow(-highspy.kHighsInf, limit, len(indices), indices, factors)
-            self._offer_start(highs, highspy)
+            if warm:
+                self._offer_start(highs, highspy)
             highs.run()
         return self._answer(highs, highspy)
 
@@ -150,7 +168,6 @@ class Solver:
         bound = value if status == statuses.kModelEmpty else info.mip_dual_bound
         if status == statuses.kOptimal and info.mip_gap <= 1e-9:
             bound = value
-        self._columns = columns
         return Answer(value, bound, columns, status != statuses.kTimeLimit)
 
     def assigned(self, columns: Sequence[float]) -> Assigned:
@@ -161,6 +178,10 @@ class Solver:
             if times:
                 found[key] = times
         return found
+
+
+def _worth(terms: Terms, columns: Sequence[float]) -> float:
+    return math.fsum(factor * columns[variable.index] for variable, factor in terms)
 
 
 def _merged(terms: Terms) -> tuple[list[int], list[float]]:

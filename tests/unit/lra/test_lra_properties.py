@@ -49,7 +49,7 @@ def test_plans_keep_the_laws(algorithm: str, case: Round, mode: str, seed: int) 
     mode=MODES,
     weights=st.sampled_from((Weights(), Weights(), Weights(machines=0.2, balance=0.3))),
 )
-@settings(max_examples=150)
+@settings(max_examples=300)
 def test_ilp_is_as_good_as_the_best_of_all_placements(
     case: Round, mode: str, weights: Weights
 ) -> None:
