@@ -1,10 +1,10 @@
 """The keys and tokens of a cluster: made once, laid out so that each host gets only its own.
 
-    FOLDER/master.key, master.pub     the master's pair
-    FOLDER/allowed/NODE.pub           who may speak to the master
-    FOLDER/agents/NODE.key, NODE.pub  each agent's pair, to be taken to its host
-    FOLDER/admin.token                all rights over the HTTP API
-    FOLDER/lookup.token               what containers get: look up endpoints
+FOLDER/master.key, master.pub     the master's pair
+FOLDER/allowed/NODE.pub           who may speak to the master
+FOLDER/agents/NODE.key, NODE.pub  each agent's pair, to be taken to its host
+FOLDER/admin.token                all rights over the HTTP API
+FOLDER/lookup.token               what containers get: look up endpoints
 """
 
 import secrets

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from colchis import __version__
-from colchis.cli import apps, constraints, events, jobs, nodes, planning, simulation
+from colchis.cli import apps, constraints, daemons, events, jobs, nodes, planning, simulation
 from colchis.cli.output import say
 from colchis.errors import ColchisError, InputError
 
@@ -35,7 +35,7 @@ def root(
     """Run services, batch jobs and streams on one set of Linux hosts."""
 
 
-for family in (apps, planning, nodes, constraints, jobs, events, simulation):
+for family in (daemons, apps, planning, nodes, constraints, jobs, events, simulation):
     family.register(app)
 
 

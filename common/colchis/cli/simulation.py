@@ -21,9 +21,10 @@ def simulate(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a scenario and print what the scheduler did, and each job's latency."""
-    from colchis_master.tasks import simulate as run
+    from colchis_master.tasks.simulate import read_scenario
+    from colchis_master.tasks.simulate import simulate as run
 
-    result = run.simulate(run.read_scenario(scenario), policy=policy, seed=seed).to_contract()
+    result = run(read_scenario(scenario), policy=policy, seed=seed).to_contract()
     show(output, result, _tables(result))
 
 

@@ -1,0 +1,193 @@
+"""A whole cluster on this machine: one master and several agents, as processes of one folder."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colchis.cli.credentials import make_secrets
+from colchis.cli.output import to_yaml
+from colchis.client.connection import read_connection
+from colchis.client.http import Client, Unreachable
+from colchis.errors import ColchisError
+from colchis.model.resources import format_memory
+
+PATIENCE = 60.0
+"""Seconds within which daemons must be ready, or gone once told to stop."""
+
+POLL = 0.1
+PORTS_EACH = 500
+"""Ports that the containers of one agent may use."""
+
+FIRST_PORT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What each agent offers of this machine: thousandths of a core, bytes."""
+
+    cpus: int
+    memory: int
+
+
+class LocalCluster:
+    """Lays out ``folder``, starts the daemons, and ends them.
+
+    The folder holds all that they write; a second start on it finds the apps of the first.
+    """
+
+    def __init__(
+        self, folder: Path, connection: Path, name: str, agents: int, racks: int, share: Share
+    ) -> None:
+        self._folder = folder
+        self._connection = connection
+        self._name = name
+        self._nodes = {f"n{number + 1}": f"r{number % racks + 1}" for number in range(agents)}
+        self._share = share
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start everything; returns when all nodes are ready. Raises ColchisError if not."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_secrets(self._folder / "keys", list(self._nodes))
+        agents_port, api_port = free_ports(2)
+        master = f"tcp://127.0.0.1:{agents_port}"
+        self._launch("master", "colchis_master.service", self._master(master, api_port))
+        for number, (node, rack) in enumerate(self._nodes.items()):
+            self._launch(node, "colchis_agent.service", self._agent(node, rack, number, master))
+        self._await_ready()
+
+    def stop(self, grace: float) -> None:
+        """End all containers, then the daemons.
+
+        The master stops the apps, so that their containers end in good order; what is left after
+        ``grace`` seconds and some patience is ended by the agents.
+        """
+        with suppress(ColchisError):
+            self._stop_apps(grace)
+        agents = [name for name in self._daemons if name != "master"]
+        for names in (agents, ["master"]):
+            for name in names:
+                if name in self._daemons:
+                    self._daemons[name].send_signal(signal.SIGTERM)
+            self._await_end(names)
+        with suppress(FileNotFoundError):
+            self._connection.unlink()
+
+    def ended(self) -> Iterator[tuple[str, int]]:
+        """Daemons that have ended by themselves, with their exit codes."""
+        for name, daemon in self._daemons.items():
+            code = daemon.poll()
+            if code is not None:
+                yield name, code
+
+    def log(self, name: str) -> Path:
+        """Where a daemon's output goes."""
+        return self._folder / "logs" / f"{name}.log"
+
+    def _launch(self, name: str, module: str, settings: dict[str, Any]) -> None:
+        file = self._folder / "settings" / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(to_yaml(settings))
+        log = self.log(name)
+        log.parent.mkdir(exist_ok=True)
+        with log.open("ab") as output:
+            self._daemons[name] = subprocess.Popen(
+                [sys.executable, "-m", module, str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _master(self, listen: str, api_port: int) -> dict[str, Any]:
+        return {
+            "cluster": self._name,
+            "state": str(self._folder / "master"),
+            "keys": str(self._folder / "keys"),
+            "listen": listen,
+            "api": f"127.0.0.1:{api_port}",
+            "connection": str(self._connection),
+        }
+
+    def _agent(self, node: str, rack: str, number: int, master: str) -> dict[str, Any]:
+        keys = self._folder / "keys"
+        first = FIRST_PORT + number * PORTS_EACH
+        return {
+            "node": node,
+            "master": master,
+            "master_key": str(keys / "master.pub"),
+            "key": str(keys / "agents" / f"{node}.key"),
+            "state": str(self._folder / "agents" / node),
+            "address": "127.0.0.1",
+            "cpus": self._share.cpus / 1000,
+            "memory": format_memory(self._share.memory),
+            "groups": {"rack": rack},
+            "cgroup": f"colchis/{self._name}/{node}",
+            "ports": [first, first + PORTS_EACH - 1],
+            "stop_containers": True,
+        }
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_ready():
+            for name, code in self.ended():
+                tail = self.log(name).read_text(errors="replace").splitlines()[-5:]
+                raise ColchisError("\n".join([f"{name} ended with code {code}:", *tail]))
+            if time.monotonic() > deadline:
+                raise ColchisError(f"not ready after {PATIENCE:.0f} s; see {self.log('master')}")
+            time.sleep(POLL)
+
+    def _is_ready(self) -> bool:
+        if not self._connection.exists():
+            return False
+        with suppress(Unreachable), Client(read_connection(self._connection)) as master:
+            ready = {node["node"] for node in master.nodes() if node["state"] == "ready"}
+            return ready >= set(self._nodes)
+        return False
+
+    def _stop_apps(self, grace: float) -> None:
+        with Client(read_connection(self._connection)) as master:
+            for app in master.apps():
+                master.stop(app["app"], grace)
+            deadline = time.monotonic() + grace + PATIENCE
+            while master.apps() and time.monotonic() < deadline:
+                time.sleep(POLL)
+
+    def _await_end(self, names: Sequence[str]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        for name in names:
+            daemon = self._daemons.get(name)
+            if daemon is None:
+                continue
+            try:
+                daemon.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on now."""
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            for _ in range(count)
+        ]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def whole_machine(agents: int) -> Share:
+    """This machine's cores and half its memory, divided between so many agents."""
+    cpus = (os.cpu_count() or 1) * 1000
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return Share(max(100, cpus // agents), memory // agents // 2**20 * 2**20)
