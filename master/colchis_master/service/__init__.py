@@ -1,6 +1,1 @@
-"""The master as a process: sockets, journal, solver and API around the core."""
-
-from colchis_master.service.master import MasterService, serve
-from colchis_master.service.settings import MasterSettings, load_settings
-
-__all__ = ["MasterService", "MasterSettings", "load_settings", "serve"]
+"""The shell around the master's core: sockets, the journal, the solver and the clock."""

@@ -1,106 +1,73 @@
-"""What the HTTP API asks of the master."""
+"""What the API asks of a running master, answered by its core."""
 
 import asyncio
-import codecs
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from colchis.errors import InputError
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
 from colchis.model.app import AppSpec
 from colchis.model.cluster import ContainerId
+from colchis.model.plan import Plan
 from colchis.specs import parse_rules
 from colchis.wire.messages import LogChunk, ReadLog
 from colchis_master.api.control import ControlError, Json
-from colchis_master.core.apps import app_state
+from colchis_master.core import events as ask
 from colchis_master.core.core import MasterCore
-from colchis_master.core.entries import AppEntry
-from colchis_master.core.events import (
-    AddRules,
-    Answer,
-    Remove,
-    RemoveRule,
-    Request,
-    SetDrained,
-    SetSuspended,
-    Submit,
-)
-from colchis_master.core.views import Views
-from colchis_master.lra import ALGORITHMS, Settings, UnknownContainerError, explain
-from colchis_master.lra.process import SolverProcess
-from colchis_master.service.events import EventLog
-from colchis_master.service.jobs import Jobs
-from colchis_master.service.metrics import metrics
+from colchis_master.lra import ALGORITHMS, UnknownContainerError, explain
+from colchis_master.service.feed import Feed
+from colchis_master.service.logs import LogReads
+from colchis_master.service.views import Views
 
-LOG_PATIENCE = 10.0
-"""Seconds within which an agent must answer for a log."""
+
+class Shell(Protocol):
+    """What the control needs of the shell around the core."""
+
+    core: MasterCore
+    feed: Feed
+
+    def handle(self, event: ask.Event) -> None:
+        """Give the core an event and carry out what it says."""
+        ...
+
+    def send(self, node: str, message: ReadLog) -> bool:
+        """Whether the message is on its way."""
+        ...
+
+    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Plan:
+        """A plan on the present state."""
+        ...
 
 
 class MasterControl:
-    """``post`` gives the core an event; what it answers comes back by ``answered``."""
+    """One method for each endpoint, see ``colchis_master.api.control.Control``."""
 
-    def __init__(
-        self,
-        core: MasterCore,
-        events: EventLog,
-        post: Callable[[Request], None],
-        send: Callable[[str, ReadLog], bool],
-        lra: Settings,
-        jobs: Jobs,
-    ) -> None:
-        self._core = core
-        self._events = events
-        self._post = post
-        self._send = send
-        self._lra = lra
-        self._jobs = jobs
-        self._views = Views(core)
-        self._solver = SolverProcess()
+    def __init__(self, shell: Shell, jobs: Callable[..., Any] | None = None) -> None:
+        self._shell = shell
+        self._views = Views(shell.core)
+        self._logs = LogReads(shell.core.state.epoch)
+        self._waiting: dict[int, asyncio.Future[ask.Answer]] = {}
         self._requests = 0
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
-        self._logs: dict[int, asyncio.Future[LogChunk]] = {}
+        self._jobs = jobs
 
-    async def close(self) -> None:
-        await self._solver.close()
+    def answered(self, answer: ask.Answer) -> None:
+        """The core's answer to a request; it is durable by now."""
+        future = self._waiting.pop(answer.request, None)
+        if future is not None and not future.done():
+            future.set_result(answer)
 
-    # --- answers --------------------------------------------------------------------------------
-
-    def answered(self, answer: Answer) -> None:
-        """The core's answer to a request."""
-        waiting = self._waiting.pop(answer.request, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
-
-    def log_read(self, chunk: LogChunk) -> None:
-        """An agent's answer to a reading of a log."""
-        waiting = self._logs.pop(chunk.request, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(chunk)
-
-    async def _ask(self, make: Callable[[int], Request]) -> Json:
-        self._requests += 1
-        number = self._requests
-        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._post(make(number))
-        answer = await waiting
-        if answer.status == 422:
-            raise InputError.of(answer.error)
-        if answer.status:
-            raise ControlError(answer.status, answer.error)
-        return dict(answer.body)
-
-    # --- requests -------------------------------------------------------------------------------
+    def log_chunk(self, chunk: LogChunk) -> None:
+        """An agent's answer to a question for output."""
+        self._logs.answered(chunk)
 
     async def submit(self, apps: Sequence[AppSpec], *, update: bool) -> Json:
-        return await self._ask(lambda n: Submit(n, tuple(apps), update, time.time()))
+        return await self._ask(lambda n: ask.Submit(n, tuple(apps), update, time.time()))
 
     async def remove(self, app: str, grace: float) -> Json:
-        return await self._ask(lambda n: Remove(n, app, grace))
+        return await self._ask(lambda n: ask.Remove(n, app, grace))
 
-    async def suspend(
-        self, app: str, containers: Sequence[str] | None, group: str | None
-    ) -> Json:
+    async def suspend(self, app: str, containers: Sequence[str] | None, group: str | None) -> Json:
         return await self._set_suspended(app, True, containers, group)
 
     async def resume(self, app: str, containers: Sequence[str] | None, group: str | None) -> Json:
@@ -110,145 +77,130 @@ class MasterControl:
         self, app: str, suspended: bool, containers: Sequence[str] | None, group: str | None
     ) -> Json:
         chosen = None if containers is None else tuple(containers)
-        return await self._ask(lambda n: SetSuspended(n, app, suspended, chosen, group))
+        return await self._ask(lambda n: ask.SetSuspended(n, app, suspended, chosen, group))
 
     async def drain(self, node: str) -> Json:
-        return await self._ask(lambda n: SetDrained(n, node, True))
+        return await self._ask(lambda n: ask.SetDrained(n, node, True))
 
     async def undrain(self, node: str) -> Json:
-        return await self._ask(lambda n: SetDrained(n, node, False))
+        return await self._ask(lambda n: ask.SetDrained(n, node, False))
 
     async def add_rules(self, constraints: Sequence[Any]) -> Json:
-        rules = parse_rules(list(constraints))
-        return await self._ask(lambda n: AddRules(n, rules, time.time()))
+        rules = tuple(parse_rules(list(constraints)))
+        return await self._ask(lambda n: ask.AddRules(n, rules, time.time()))
 
     async def remove_rule(self, name: str) -> Json:
-        return await self._ask(lambda n: RemoveRule(n, name))
-
-    # --- plans and explanations -----------------------------------------------------------------
+        return await self._ask(lambda n: ask.RemoveRule(n, name))
 
     async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Json:
-        algorithm = settings.get("algorithm", "ilp")
-        if algorithm not in ALGORITHMS:
-            wanted = ", ".join(ALGORITHMS)
-            raise InputError.of(f"{algorithm!r} is no algorithm; write one of {wanted}")
-        chosen = replace(
-            self._lra,
-            mode=settings.get("mode", self._lra.mode),
-            time_limit=settings.get("time_limit", self._lra.time_limit),
-        )
-        plan = await self._solver.solve(self._core.state.cluster(), apps, chosen, algorithm)
-        return plan.to_contract()
+        if settings["algorithm"] not in ALGORITHMS:
+            names = ", ".join(ALGORITHMS)
+            raise ControlError(422, f"{settings['algorithm']!r} is none of {names}")
+        return (await self._shell.plan(apps, settings)).to_contract()
 
     async def explain(self, container: str) -> Json:
+        entry = self._views.container_of(container)
+        app = self._views.app_of(entry.id.app)
+        cluster = self._shell.core.state.cluster()
+        ident = ContainerId.parse(container)
         try:
-            ident = ContainerId.parse(container)
-        except ValueError as error:
-            raise InputError.of(str(error), field="container") from None
-        app = self._core.state.apps.get(ident.app)
-        entry = self._views.find(ident)
-        specs = [app.spec] if app is not None else []
-        cluster = self._core.state.cluster()
-        try:
-            found = await asyncio.to_thread(explain, cluster, specs, ident)
+            found = await asyncio.to_thread(explain, cluster, [app.spec], ident)
         except UnknownContainerError as error:
             raise ControlError(404, str(error)) from None
-        answer = found.to_contract()
-        answer["state"] = entry.state.value if entry is not None else None
-        answer["waiting_for"] = [*(app.reasons if app else ()), *(entry.reasons if entry else ())]
-        return answer
+        return found.to_contract()
 
     async def read_log(self, container: str, offset: int, limit: int) -> Json:
-        try:
-            entry = self._views.find(ContainerId.parse(container))
-        except ValueError as error:
-            raise InputError.of(str(error), field="container") from None
-        if entry is None:
-            raise ControlError(404, f"there is no container {container}")
+        entry = self._views.container_of(container)
         if entry.node is None:
-            raise ControlError(409, f"{container} is on no node")
-        self._requests += 1
-        number = self._requests
-        waiting = self._logs[number] = asyncio.get_running_loop().create_future()
-        ask = ReadLog(self._core.state.epoch, number, container, offset, limit)
-        try:
-            if not self._send(entry.node, ask):
-                raise ControlError(409, f"node {entry.node} cannot be reached")
-            chunk = await asyncio.wait_for(waiting, LOG_PATIENCE)
-        except TimeoutError:
-            raise ControlError(504, f"no answer from node {entry.node}") from None
-        finally:
-            self._logs.pop(number, None)
-        if chunk.error:
-            raise ControlError(409, chunk.error)
-        text, left = _text(chunk.data, whole=chunk.ended or len(chunk.data) < 4)
-        return {"data": text, "next_offset": chunk.next_offset - left, "ended": chunk.ended}
-
-    # --- views ----------------------------------------------------------------------------------
-
-    def _app(self, name: str) -> AppEntry:
-        app = self._core.state.apps.get(name)
-        if app is None:
-            raise ControlError(404, f"there is no app {name}")
-        return app
+            raise ControlError(409, f"{container} has not been placed yet")
+        node = entry.node
+        chunk = await self._logs.read(
+            container, offset, limit, lambda message: self._shell.send(node, message)
+        )
+        return {
+            "data": chunk.data.decode(errors="replace"),
+            "next_offset": chunk.next_offset,
+            "ended": chunk.ended,
+        }
 
     def apps(self) -> Json:
-        return {"apps": self._views.apps()}
+        return self._views.apps()
 
     def app(self, name: str) -> Json:
-        return self._views.app(self._app(name))
+        return self._views.app(name)
 
     def endpoints(self, name: str) -> Json:
-        return {"endpoints": self._views.endpoints(self._app(name))}
+        return self._views.endpoints(name)
 
     def nodes(self) -> Json:
-        return {"nodes": self._views.nodes(time.monotonic())}
+        return self._views.nodes(time.monotonic())
 
     def constraints(self) -> Json:
-        return {"constraints": self._views.constraints(time.monotonic())}
+        return self._views.constraints(time.monotonic())
 
     def violations(self) -> Json:
-        return {"violations": self._views.violations()}
+        return self._views.violations()
 
     def snapshot(self) -> Json:
         return self._views.snapshot()
 
     def events(self, since: int, limit: int) -> Json:
-        return self._events.since(since, limit)
+        found, following = self._shell.feed.since(since, limit)
+        return {"events": found, "next": following}
 
     async def wait_for_events(self, since: int) -> None:
-        await self._events.wait(since)
+        await self._shell.feed.wait(since)
 
     def status(self) -> Json:
-        return self._views.status(time.monotonic())
+        return self._views.status()
 
     def story(self, ident: str) -> Json:
-        return {"story": self._events.about(ident)}
+        steps = [
+            {"time": event["time"], "text": event["text"], "id": event["id"]}
+            for event in self._shell.feed.about(ident)
+        ]
+        if not steps:
+            raise ControlError(404, f"nothing is known of {ident}")
+        return {"story": steps}
 
     def metrics(self) -> bytes:
-        return metrics(self.status(), self._views.nodes(time.monotonic()))
-
-    def app_states(self) -> dict[str, str]:
-        """Each app's state, by name."""
-        return {name: app_state(app) for name, app in self._core.state.apps.items()}
-
-    # --- jobs -----------------------------------------------------------------------------------
+        registry = CollectorRegistry()
+        status = self._views.status()
+        for name in ("nodes", "apps", "containers"):
+            gauge = Gauge(
+                f"colchis_{name}", f"{name.title()} by state", ["state"], registry=registry
+            )
+            for state, count in status[name].items():
+                gauge.labels(state).set(count)
+        Gauge("colchis_violations", "Rules missed", registry=registry).set(status["violations"])
+        Gauge("colchis_epoch", "Starts of the master", registry=registry).set(status["epoch"])
+        return generate_latest(registry)
 
     async def jobs(self) -> Json:
-        return {"jobs": await self._jobs.list()}
+        return await self._ask_jobs("list")
 
     async def job(self, job: str) -> Json:
-        return await self._jobs.show(job)
+        return await self._ask_jobs("status", job)
 
     async def job_tasks(self, job: str) -> Json:
-        return {"tasks": (await self._jobs.show(job))["tasks"]}
+        return await self._ask_jobs("tasks", job)
 
     async def cancel_job(self, job: str) -> Json:
-        return await self._jobs.cancel(job)
+        return await self._ask_jobs("cancel", job)
 
+    async def _ask_jobs(self, what: str, *of: str) -> Json:
+        if self._jobs is None:
+            raise ControlError(404, "this master runs no job service")
+        found: Json = await self._jobs(what, *of)
+        return found
 
-def _text(data: bytes, *, whole: bool) -> tuple[str, int]:
-    """Text of ``data``, and how many bytes at its end are the beginning of a character."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data, final=whole)
-    return text, len(decoder.getstate()[0])
+    async def _ask(self, make: Callable[[int], ask.Request]) -> Json:
+        self._requests += 1
+        number = self._requests
+        future: asyncio.Future[ask.Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._shell.handle(make(number))
+        answer = await future
+        if answer.status:
+            raise ControlError(answer.status, answer.error)
+        return dict(answer.body)

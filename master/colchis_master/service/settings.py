@@ -2,11 +2,11 @@
 
 ```yaml
 cluster: lab
-state: /var/lib/colchis/master
-keys: /etc/colchis
-agents: tcp://0.0.0.0:7640
-api: 0.0.0.0:7641
-advertise: http://10.0.0.1:7641
+state: /var/lib/colchis-master
+keys: /etc/colchis          # master.key, allowed/, admin.token, lookup.token
+listen: tcp://0.0.0.0:7640  # agents
+api: 0.0.0.0:7641           # HTTP
+public_api: http://10.0.0.1:7641
 algorithm: ilp
 weights: {placed: 1, violations: 0.5, fragmentation: 0.25}
 ```
@@ -14,61 +14,57 @@ weights: {placed: 1, violations: 0.5, fragmentation: 0.25}
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from colchis.specs.cursor import Cursor, Fields, Report
+from colchis.specs.cursor import Cursor, Report
 from colchis.specs.files import documents_in, read_text
-from colchis.specs.resources import read_resources
 from colchis.specs.tree import Entry, Value, from_plain
-from colchis_master.core.settings import CoreSettings
 from colchis_master.lra import ALGORITHMS, Settings, Weights
-from colchis_master.lra.settings import MODES
 
 COMMAND_LINE = "<command line>"
-REQUIRED = ("state", "keys")
-_ENDPOINT = re.compile(r"tcp://[^/\s]+:[0-9]{1,5}")
-_BIND = re.compile(r"[^/\s]+:[0-9]{1,5}")
+_REQUIRED = ("state", "keys")
+_ENDPOINT = re.compile(r"tcp://[^/\s]+:(\*|[0-9]{1,5})")
+_ADDRESS = re.compile(r"[^/\s]+:[0-9]{1,5}")
+_URL = re.compile(r"https?://[^\s]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MasterSettings:
-    """``state`` is the master's own folder, ``keys`` the one that ``colchis keygen`` makes.
+    """``keys`` is the folder that ``colchis keygen`` fills. Times in seconds.
 
-    ``agents`` is where agents connect, ``api`` the host and port of the HTTP API, ``advertise``
-    the URL that containers are told. ``jobs_clients`` and ``jobs_executors`` are where the job
-    service is reached, empty for none; ``jobs_advertise`` is what executors are told. Times in
-    seconds; see ``CoreSettings`` and the LRA scheduler's ``Settings`` for the rest.
+    ``listen`` is where agents connect, ``api`` where HTTP is served, ``public_api`` the address
+    of the latter that containers and users are told. ``jobs`` is where executors and clients of
+    jobs connect, empty for no job service; ``policy`` that of its task scheduler. ``connection``
+    is a connection file to write for the command. ``interval``, ``lost_after`` and the rest are
+    those of the core and of the LRA scheduler.
     """
 
     state: Path
     keys: Path
     cluster: str = "colchis"
-    agents: str = "tcp://127.0.0.1:7640"
+    listen: str = "tcp://127.0.0.1:7640"
     api: str = "127.0.0.1:7641"
-    advertise: str = ""
+    public_api: str = ""
+    connection: Path | None = None
     interval: float = 1.0
     heartbeat_interval: float = 1.0
-    suspect_after: float = 5.0
     lost_after: float = 10.0
     algorithm: str = "ilp"
-    lra: Settings = field(default_factory=Settings)
-    jobs_clients: str = ""
-    jobs_executors: str = ""
-    jobs_advertise: str = ""
-    policy: str = "lma"
+    mode: str = "ordered"
+    time_limit: float = 5.0
+    gap: float | None = None
+    weights: Weights = field(default_factory=Weights)
 
-    def core(self, *, api: str, token: str) -> CoreSettings:
-        """The part that the core is given; ``api`` is the URL that is served."""
-        return CoreSettings(
-            cluster=self.cluster,
-            interval=self.interval,
-            heartbeat_interval=self.heartbeat_interval,
-            suspect_after=min(self.suspect_after, self.lost_after),
-            lost_after=self.lost_after,
-            api=self.advertise or api,
-            token=token,
-            jobs=self.jobs_advertise or self.jobs_executors,
+    @property
+    def api_url(self) -> str:
+        """The API's address as others reach it."""
+        return self.public_api or f"http://{self.api}"
+
+    def solver(self) -> Settings:
+        """What the LRA scheduler is asked with."""
+        return Settings(
+            mode=self.mode, time_limit=self.time_limit, gap=self.gap, weights=self.weights
         )
 
 
@@ -95,98 +91,73 @@ def load_settings(
     plain = from_plain(given, "", COMMAND_LINE, report.problems)
     if isinstance(plain.data, dict):
         entries.update(plain.data)
-    settings = _read(at)
+    optional = tuple(f.name for f in fields(MasterSettings) if f.name not in _REQUIRED)
+    found = at.fields("a master's settings", _REQUIRED, optional)
+    values: dict[str, object] = {name: Path() for name in _REQUIRED}
+    for name, read in _READERS.items():
+        value = found.get(name)
+        if value is not None:
+            values[name] = read(value)
     report.check()
-    return settings
+    return MasterSettings(**values)  # type: ignore[arg-type]  # checked by the readers
 
 
-def _read(at: Cursor) -> MasterSettings:
-    fields = at.fields("a master's settings", REQUIRED, (*_READERS, *_LRA))
-    changes: dict[str, object] = {}
-    lra: dict[str, object] = {}
-    for readers, found in ((_READERS, changes), (_LRA, lra)):
-        for name, read in readers.items():
-            value = fields.get(name)
-            if value is not None:
-                found[name] = read(value)
-    return MasterSettings(
-        state=_path(fields, "state"),
-        keys=_path(fields, "keys"),
-        lra=Settings(**lra),  # type: ignore[arg-type]  # checked by the readers
-        **changes,  # type: ignore[arg-type]  # checked by the readers
-    )
+def _path(at: Cursor) -> Path:
+    return Path(at.text("a path")).expanduser().absolute()
 
 
-def _path(fields: Fields, name: str) -> Path:
-    at = fields.get(name)
-    return Path(at.text("a path") if at else "").expanduser().absolute()
-
-
-def _endpoint(at: Cursor) -> str:
-    text = at.text("an address")
-    if text and not (_ENDPOINT.fullmatch(text) or text.startswith("ipc://")):
-        at.fail(f"{text!r} is no address; write tcp://HOST:PORT")
-    return text
-
-
-def _bind(at: Cursor) -> str:
-    text = at.text("a host and a port")
-    if not _BIND.fullmatch(text):
-        at.fail(f"{text!r} is no address; write HOST:PORT")
-    return text
-
-
-def _duration(what: str, least: float) -> Callable[[Cursor], float]:
-    def read(at: Cursor) -> float:
-        found = at.duration(what)
-        if found < least:
-            at.fail(f"{what} must be at least {least:g} s")
-            return least
-        return found
-
-    return read
-
-
-def _word(what: str, words: tuple[str, ...]) -> Callable[[Cursor], str]:
+def _matching(pattern: re.Pattern[str], form: str) -> Callable[[Cursor], str]:
     def read(at: Cursor) -> str:
-        text = at.text(what)
-        if text not in words:
-            at.fail(f"{text!r} is no {what}; write one of {', '.join(words)}")
-            return words[0]
+        text = at.text("an address")
+        if text and not pattern.fullmatch(text):
+            at.fail(f"{text!r} is no address; write {form}")
         return text
 
     return read
 
 
+def _one_of(*choices: str) -> Callable[[Cursor], str]:
+    def read(at: Cursor) -> str:
+        text = at.text("a name")
+        if text not in choices:
+            at.fail(f"{text!r} is none of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _duration(at: Cursor) -> float:
+    seconds = at.duration("a duration")
+    if seconds <= 0:
+        at.fail("a duration above zero is needed, such as 10s")
+    return seconds
+
+
 def _weights(at: Cursor) -> Weights:
-    found = {}
-    for name, item in at.entries("weights: a mapping from objectives to numbers").items():
-        if name not in Weights.__slots__:
-            item.fail(f"{name!r} is no objective; write one of {', '.join(Weights.__slots__)}")
-        else:
-            found[name] = item.number("a weight", 0, 999_999)
-    return Weights(**found)
+    names = tuple(f.name for f in fields(Weights))
+    found = at.fields("the weights of objectives", (), names)
+    given = {}
+    for name in names:
+        value = found.get(name)
+        if value is not None:
+            given[name] = value.number(f"the weight of {name}", 0, 1e6)
+    return Weights(**given)
 
 
 _READERS: dict[str, Callable[[Cursor], object]] = {
+    "state": _path,
+    "keys": _path,
     "cluster": lambda at: at.identifier("a cluster's name"),
-    "agents": _endpoint,
-    "api": _bind,
-    "advertise": lambda at: at.text("a URL"),
-    "interval": _duration("the interval", 0.01),
-    "heartbeat_interval": _duration("the heartbeat interval", 0.05),
-    "suspect_after": _duration("suspect_after", 0.1),
-    "lost_after": _duration("lost_after", 0.1),
-    "algorithm": _word("algorithm", ALGORITHMS),
-    "jobs_clients": _endpoint,
-    "jobs_executors": _endpoint,
-    "jobs_advertise": _endpoint,
-    "policy": lambda at: at.text("a policy"),
-}
-_LRA: dict[str, Callable[[Cursor], object]] = {
-    "mode": _word("mode", MODES),
-    "time_limit": _duration("the time limit", 0.05),
-    "gap": lambda at: at.number("a gap", 0, 1),
+    "listen": _matching(_ENDPOINT, "tcp://HOST:PORT"),
+    "api": _matching(_ADDRESS, "HOST:PORT"),
+    "public_api": _matching(_URL, "http://HOST:PORT"),
+    "connection": _path,
+    "interval": _duration,
+    "heartbeat_interval": _duration,
+    "lost_after": _duration,
+    "algorithm": _one_of(*ALGORITHMS),
+    "mode": _one_of("ordered", "weighted"),
+    "time_limit": _duration,
+    "gap": lambda at: at.number("a relative gap", 0, 1),
     "weights": _weights,
-    "r_min": read_resources,
 }
