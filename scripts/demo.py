@@ -72,7 +72,7 @@ class Demo:
         self._start_cluster()
         self._show("node", "list")
         self._say("An HBase-like and a TensorFlow-like app, placed together by the ILP")
-        specs = [self._spec("hbase"), self._spec("tensorflow")]
+        specs = [ROOT / f"examples/{app}/{app}.yaml" for app in ("hbase", "tensorflow")]
         self._show("run", *map(str, specs), "--timeout", str(PATIENCE))
         self._show("constraint", "list")
         placements = self._placements()
@@ -160,14 +160,6 @@ class Demo:
             for app in self._json("status")["apps"]
             for container in app["containers"]
         }
-
-    def _spec(self, app: str) -> Path:
-        """A copy of an example's spec with the places of this checkout and of this Python."""
-        text = (ROOT / f"examples/{app}/{app}.yaml").read_text()
-        text = text.replace("/opt/colchis/examples", str(ROOT / "examples"))
-        spec = self._folder / f"{app}.yaml"
-        spec.write_text(text.replace("[python3,", f"[{sys.executable},"))
-        return spec
 
     def _ycsb(self) -> Any:
         out = self._program("examples/hbase/ycsb.py", "--records", "500", "--operations", "400")

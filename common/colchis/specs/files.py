@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from colchis.errors import InputError, Problem
@@ -14,11 +15,15 @@ from colchis.specs.tree import Place, read_yaml
 
 STDIN = "<stdin>"
 
+SPEC_DIR = "${SPEC_DIR}"
+"""In a command or a variable of an app read from a file: the absolute folder of that file."""
+
 
 def read_apps(paths: Sequence[Path]) -> tuple[AppSpec, ...]:
     """The apps in these files, several YAML documents a file allowed; ``-`` is standard input.
 
-    Raises InputError with everything that is wrong in any of them.
+    ``${SPEC_DIR}`` in commands and variables becomes the file's folder, of standard input the
+    current one. Raises InputError with everything that is wrong in any of them.
     """
     apps: list[AppSpec] = []
     problems: list[Problem] = []
@@ -29,10 +34,24 @@ def read_apps(paths: Sequence[Path]) -> tuple[AppSpec, ...]:
         except InputError as error:
             problems += error.problems
             continue
-        apps += _apps(text, file, seen, problems)
+        folder = Path.cwd() if file == STDIN else path.resolve().parent
+        apps += (_located(app, str(folder)) for app in _apps(text, file, seen, problems))
     if problems:
         raise InputError(problems)
     return tuple(apps)
+
+
+def _located(app: AppSpec, folder: str) -> AppSpec:
+    """The app with ``${SPEC_DIR}`` replaced wherever it stands in a command or a variable."""
+    groups = (
+        replace(
+            group,
+            command=group.command and tuple(w.replace(SPEC_DIR, folder) for w in group.command),
+            env={name: value.replace(SPEC_DIR, folder) for name, value in group.env.items()},
+        )
+        for group in app.groups
+    )
+    return replace(app, groups=tuple(groups))
 
 
 def parse_apps(text: str, file: str = "") -> tuple[AppSpec, ...]:

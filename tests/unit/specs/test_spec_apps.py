@@ -1,6 +1,7 @@
 """App specs: what they mean, and that nothing is lost on the way out and in again."""
 
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,33 @@ def test_plain_data_nested_without_end_is_refused() -> None:
     data.append(data)
     with pytest.raises(InputError, match="nested more than"):
         app_from_dict({"app": data})
+
+
+def test_spec_dir_is_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "with space: {a}"
+    folder.mkdir()
+    (folder / "web.yaml").write_text(
+        "app: web\n"
+        "groups:\n"
+        "  w:\n"
+        "    command: [python, '${SPEC_DIR}/w.py', --in=${SPEC_DIR}, $SPEC_DIR, '${OTHER}']\n"
+        "    env: {HOME_OF_IT: '${SPEC_DIR}/${SPEC_DIR}'}\n"
+    )
+    monkeypatch.chdir(folder)
+    [app] = read_apps([Path("web.yaml")])
+    [group] = app.groups
+    expected = ("python", f"{folder}/w.py", f"--in={folder}", "$SPEC_DIR", "${OTHER}")
+    assert group.command == expected
+    assert group.env == {"HOME_OF_IT": f"{folder}/{folder}"}
+
+
+def test_spec_dir_of_standard_input_is_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = b"app: web\ngroups: {w: {command: ['${SPEC_DIR}/w']}}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text)))
+    [app] = read_apps([Path("-")])
+    assert app.groups[0].command == (f"{tmp_path}/w",)
