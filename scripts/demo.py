@@ -129,7 +129,7 @@ class Demo:
         with (self._folder / "up.log").open("wb") as log:
             self._up = subprocess.Popen(
                 [*COLCHIS, "up", "--state", str(self._folder), "--name", self._name]
-                + "--agents 4 --racks 2 --cpus 2 --memory 1GiB".split(),
+                + ["--agents", "4", "--racks", "2", "--cpus", "2", "--memory", "1GiB"],
                 env=self._environment,
                 stdout=log,
                 stderr=log,

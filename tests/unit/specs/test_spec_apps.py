@@ -23,6 +23,7 @@ from colchis.specs import (
 )
 from tests.unit.model.model_strategies import apps
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 HBASE = """\
 app: hbase
 kind: service
@@ -189,7 +190,7 @@ def test_spec_dir_is_the_folder_of_the_file(
         "app: web\n"
         "groups:\n"
         "  w:\n"
-        "    command: [python, '${SPEC_DIR}/w.py', --in=${SPEC_DIR}, $SPEC_DIR, '${OTHER}']\n"
+        "    command: [python, '${SPEC_DIR}/w.py', '--in=${SPEC_DIR}', $SPEC_DIR, '${OTHER}']\n"
         "    env: {HOME_OF_IT: '${SPEC_DIR}/${SPEC_DIR}'}\n"
     )
     monkeypatch.chdir(folder)
@@ -208,3 +209,12 @@ def test_spec_dir_of_standard_input_is_the_current_folder(
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text)))
     [app] = read_apps([Path("-")])
     assert app.groups[0].command == (f"{tmp_path}/w",)
+
+
+@pytest.mark.parametrize("spec", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda spec: spec.stem)
+def test_the_examples_name_programs_that_are_there(spec: Path) -> None:
+    [app] = read_apps([spec])
+    for group in app.groups:
+        assert group.command is not None
+        assert group.command[0] == "python"
+        assert Path(group.command[1]).is_file()
