@@ -1,5 +1,6 @@
 """What the scheduler remembers of jobs, stages, tasks, executors and nodes."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from colchis_master.tasks.lifecycle import TaskState
@@ -21,14 +22,18 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Stage:
-    """A stage with live tasks; ``pending`` are those in the queue, by preference."""
+    """A stage with live tasks; ``pending`` are those in the queue, by preference.
+
+    Ordered dictionaries, since only they give their first entry in constant time after many others
+    have been taken off the front.
+    """
 
     job: Job
     name: str
     priority: int
     seq: int
     tasks: dict[str, "Task"] = field(default_factory=dict)
-    pending: dict[str | None, dict[str, "Task"]] = field(default_factory=dict)
+    pending: OrderedDict[str | None, OrderedDict[str, "Task"]] = field(default_factory=OrderedDict)
     waiting: int = 0
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """The queue: stages with pending tasks, in the policy's order, by lane."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 
@@ -25,7 +26,7 @@ class Waitlist:
         """Let a task wait."""
         stage = task.stage
         prefer = task.prefer if self._policy.local else None
-        stage.pending.setdefault(prefer, {})[task.id] = task
+        stage.pending.setdefault(prefer, OrderedDict())[task.id] = task
         stage.waiting += 1
         lane = self._policy.lane(stage, prefer)
         if lane not in self.lanes:
@@ -110,7 +111,7 @@ class Waitlist:
                 return next(iter(pending[prefer].values()))
         return next(iter(next(iter(pending.values())).values()))
 
-    def _pending(self, stage: Stage, lane: str) -> Mapping[str | None, dict[str, Task]]:
+    def _pending(self, stage: Stage, lane: str) -> Mapping[str | None, OrderedDict[str, Task]]:
         if self._policy.binding:
             return {lane or None: stage.pending[lane or None]}
         return stage.pending
