@@ -37,7 +37,8 @@ class Codec(Generic[Message]):
             raise WireError(f"a message of {len(data)} bytes; at most {self._limit} are taken")
         try:
             return self._decoder.decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        # Text that is no UTF-8 is mostly a DecodeError, but in a tag a UnicodeDecodeError.
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise WireError(str(error)) from None
 
 
