@@ -67,7 +67,7 @@ class Sampler:
         try:
             with path.open("rb") as file:
                 sample = msgspec.json.decode(file.read(MOST_STATUS), type=ExecutorSample)
-        except (OSError, msgspec.DecodeError, RecursionError):
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
         return msgspec.structs.replace(sample, container=ref.container)
 
