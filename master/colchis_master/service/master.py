@@ -128,7 +128,7 @@ class Master:
             return
         self.feed.publish(events)
         for event_ in events:
-            log.info(event_["text"], event=event_["event"], id=event_["id"])
+            log.info(event_["text"], kind=event_["event"], id=event_["id"])
         for instruction in instructions:
             self._carry_out(instruction)
 
