@@ -1,5 +1,6 @@
 """The endpoints, and what guards them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -28,6 +29,9 @@ from colchis_master.api.tokens import Right, Tokens
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+KEEP_ALIVE = 15.0
+"""Seconds of silence after which a stream of events carries a comment."""
+
 
 def create_api(control: Control, tokens: Tokens) -> Starlette:
     """The API of this master as an ASGI application."""
@@ -38,6 +42,7 @@ def create_api(control: Control, tokens: Tokens) -> Starlette:
             InputError: _bad_input,
             ControlError: _not_possible,
             HTTPException: _http_error,
+            Exception: _unforeseen,
         },
     )
 
@@ -185,11 +190,16 @@ class _Api:
         last = request.headers.get("last-event-id", "")
         if last.isdecimal():
             since = int(last) + 1
-        return StreamingResponse(self._follow(since), media_type="text/event-stream")
+        headers = {"Cache-Control": "no-store"}
+        return StreamingResponse(self._follow(since), 200, headers, "text/event-stream")
 
     async def _follow(self, since: int) -> AsyncIterator[str]:
         while True:
-            await self._control.wait_for_events(since)
+            try:
+                await asyncio.wait_for(self._control.wait_for_events(since), KEEP_ALIVE)
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
             page: dict[str, Any] = self._control.events(since, 1000)
             for event in page["events"]:
                 yield f"id: {event['seq']}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n"
@@ -224,9 +234,9 @@ def _specs(apps: list[dict[str, Any]]) -> list[AppSpec]:
     """The apps of a request, or every problem of all of them."""
     problems: list[Problem] = []
     specs: list[AppSpec] = []
-    for app in apps:
+    for index, app in enumerate(apps):
         try:
-            specs.append(app_from_dict(app))
+            specs.append(app_from_dict(app, field=f"apps[{index}]"))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -256,6 +266,11 @@ async def _bad_input(_: Request, error: Exception) -> Response:
 async def _not_possible(_: Request, error: Exception) -> Response:
     assert isinstance(error, ControlError)
     return JSONResponse({"error": str(error), "problems": []}, error.status)
+
+
+async def _unforeseen(_: Request, error: Exception) -> Response:
+    """A fault of the master; the server logs ``error``, the asker learns only that it is there."""
+    return JSONResponse({"error": "a fault in the master; see its log", "problems": []}, 500)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -4,11 +4,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from colchis import __version__
 from colchis_master.api.requests import Constraints, Members, PlanRequest, Submission
 
-_BODIES = (Submission, Members, Constraints, PlanRequest)
+
+class Problem(Struct):
+    """One thing wrong; ``line`` and ``column`` are 0 where there are none."""
+
+    file: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+
+class Error(Struct):
+    """What every refusal answers."""
+
+    error: str
+    problems: list[Problem]
+
+
+_SCHEMAS = (Submission, Members, Constraints, PlanRequest, Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +41,38 @@ class Operation:
     status: int = 200
     body: type[Any] | None = None
     query: tuple[tuple[str, str], ...] = ()
+    media: str = "application/json"
+    right: str = "admin"
 
 
+APP = (
+    "app",
+    "kind",
+    "state",
+    "reasons",
+    "submitted_at",
+    "conflicts",
+    "containers",
+    "rules",
+    "spec",
+)
+PLAN = (
+    "algorithm",
+    "mode",
+    "optimal",
+    "gap",
+    "objective",
+    "seconds",
+    "apps",
+    "violations",
+    "totals",
+)
+STATUS = ("cluster", "epoch", "nodes", "apps", "containers", "violations", "round")
 OPERATIONS = (
-    Operation("get", "/healthz", "Whether the master answers; no token is needed", ("status",)),
+    Operation(
+        "get", "/healthz", "Whether the master answers; no token is needed", ("status",), right=""
+    ),
+    Operation("get", "/v1/openapi.json", "This description", ("openapi", "paths")),
     Operation("get", "/v1/apps", "All apps", ("apps",)),
     Operation(
         "post",
@@ -39,7 +86,7 @@ OPERATIONS = (
         "get",
         "/v1/apps/{app}",
         "One app with its containers",
-        ("app", "kind", "state", "reasons", "containers", "rules", "spec"),
+        APP,
     ),
     Operation("delete", "/v1/apps/{app}", "End an app", (), 202, None, (("grace", "number"),)),
     Operation(
@@ -53,6 +100,7 @@ OPERATIONS = (
         "/v1/apps/{app}/endpoints",
         "Where an app's containers listen; the lookup token suffices",
         ("endpoints",),
+        right="lookup",
     ),
     Operation(
         "get",
@@ -65,7 +113,7 @@ OPERATIONS = (
         "post",
         "/v1/plan",
         "Where apps would be placed; nothing is changed",
-        ("algorithm", "objective", "optimal", "gap", "apps", "violations", "totals"),
+        PLAN,
         body=PlanRequest,
     ),
     Operation("get", "/v1/nodes", "All nodes", ("nodes",)),
@@ -94,6 +142,7 @@ OPERATIONS = (
         "What happens, as server-sent events",
         (),
         query=(("since", "integer"),),
+        media="text/event-stream",
     ),
     Operation(
         "get",
@@ -102,25 +151,31 @@ OPERATIONS = (
         ("data", "next_offset", "ended"),
         query=(("offset", "integer"), ("limit", "integer")),
     ),
-    Operation("get", "/v1/status", "Counts of everything", ("cluster", "nodes", "apps")),
+    Operation("get", "/v1/status", "Counts of everything", STATUS),
     Operation("get", "/v1/story/{ident}", "Why something came about", ("story",)),
     Operation("get", "/v1/jobs", "All jobs", ("jobs",)),
     Operation("get", "/v1/jobs/{job}", "One job", ()),
     Operation("get", "/v1/jobs/{job}/tasks", "A job's tasks", ("tasks",)),
     Operation("post", "/v1/jobs/{job}/cancel", "End a job", ()),
-    Operation("get", "/metrics", "Figures in Prometheus' text format", ()),
+    Operation("get", "/metrics", "Figures in Prometheus' text format", (), media="text/plain"),
 )
 
 
 def describe() -> dict[str, Any]:
     """The whole description."""
-    _, schemas = msgspec.json.schema_components(_BODIES, ref_template="#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(
+        _SCHEMAS, ref_template="#/components/schemas/{name}"
+    )
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Colchis", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "info": {
+            "title": "Colchis",
+            "version": __version__,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
         "paths": paths,
         "security": [{"token": []}],
         "components": {
@@ -139,26 +194,55 @@ def _describe(operation: Operation) -> dict[str, Any]:
         {"name": name, "in": "query", "required": False, "schema": {"type": kind}}
         for name, kind in operation.query
     ]
-    properties: dict[str, Any] = {name: {} for name in operation.answers}
-    answer = {"type": "object", "properties": properties, "required": list(operation.answers)}
     described: dict[str, Any] = {
+        "operationId": _identify(operation),
         "summary": operation.summary,
         "parameters": parameters,
-        "responses": {
-            str(operation.status): {
-                "description": "done" if operation.status == 200 else "accepted",
-                "content": {"application/json": {"schema": answer}},
-            },
-            "401": {"description": "no valid token"},
-            "422": {"description": "bad input, with every problem"},
-        },
+        "responses": _responses(operation),
     }
-    if operation.path == "/healthz":
+    if not operation.right:
         described["security"] = []
+    else:
+        described["description"] = f"Needs the {operation.right} token."
     if operation.body is not None:
-        reference = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": reference}},
+            "content": {"application/json": {"schema": _reference(operation.body.__name__)}},
         }
     return described
+
+
+def _identify(operation: Operation) -> str:
+    """Such as ``post_apps_app_suspend``."""
+    parts = operation.path.removeprefix("/v1").replace(".json", "").strip("/").split("/")
+    return "_".join([operation.method, *(part.strip("{}") for part in parts)])
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    answer: dict[str, Any] = {"type": "string"}
+    if operation.media == "application/json":
+        properties: dict[str, Any] = {name: {} for name in operation.answers}
+        answer = {"type": "object", "properties": properties, "required": list(operation.answers)}
+    done = {200: "done", 201: "in force", 202: "accepted, and durable"}[operation.status]
+    responses: dict[str, Any] = {
+        str(operation.status): {
+            "description": done,
+            "content": {operation.media: {"schema": answer}},
+        }
+    }
+    if operation.right:
+        refusals = {
+            "401": "no valid token",
+            "403": "a token that does not allow this",
+            "404": "there is no such thing",
+            "409": "not possible as things stand",
+            "422": "bad input, with every problem",
+        }
+        for status, meaning in refusals.items():
+            content = {"application/json": {"schema": _reference("Error")}}
+            responses[status] = {"description": meaning, "content": content}
+    return responses
+
+
+def _reference(schema: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema}"}

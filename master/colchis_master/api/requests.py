@@ -35,10 +35,6 @@ class PlanRequest(Struct, forbid_unknown_fields=True):
     time_limit: Annotated[float, Meta(gt=0, le=600)] = 10.0
 
 
-class Nothing(Struct):
-    pass
-
-
 async def read_body(request: Request, kind: type[Body]) -> Body:
     """The body as ``kind``. Raises InputError where it is not."""
     data = bytearray()
@@ -48,7 +44,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
             raise InputError.of(f"a body of more than {MAX_BODY} bytes")
     try:
         return msgspec.json.decode(bytes(data) or b"{}", type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError.of(f"the request's body: {error}") from None
 
 

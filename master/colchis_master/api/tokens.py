@@ -26,8 +26,10 @@ class Tokens:
         self._lookup = lookup.encode()
 
     def right(self, token: str) -> Right | None:
-        """What this token allows, None if nothing."""
+        """What this token allows, None if nothing; an empty one allows nothing."""
         given = token.encode()
+        if not given:
+            return None
         if hmac.compare_digest(given, self._admin):
             return Right.ADMIN
         if hmac.compare_digest(given, self._lookup):
