@@ -114,10 +114,12 @@ class Containers:
                 state.emit("app", f"{app.name} has ended", app=app.name)
         elif entry.again:
             self.renew(app, entry)
-        elif _goes_on(app.spec, entry):
+        elif (exit_ := entry.exit) is not None and _goes_on(app.spec, entry, exit_):
             entry.failures += 1
-            entry.not_before = now + back_off(entry.failures)
+            delay = back_off(entry.failures)
+            entry.not_before = now + delay
             self.renew(app, entry)
+            entry.note = f"placed again {delay:g} s after it {describe_exit(exit_)}"
 
     def renew(self, app: AppEntry, entry: ContainerEntry) -> None:
         """From the end to waiting for a place, by the app's present spec."""
@@ -261,12 +263,11 @@ def failed(found: Exit | None) -> bool:
     )
 
 
-def _goes_on(spec: AppSpec, entry: ContainerEntry) -> bool:
+def _goes_on(spec: AppSpec, entry: ContainerEntry, found: Exit) -> bool:
     """Whether a container is placed again that its agent has given up, or lost."""
-    found = entry.exit
     restart = entry.group.restart
-    if found is None or found.kind not in ("lost", "launch-failed", "stopped"):
-        return found is not None and restart is Restart.ALWAYS
+    if found.kind not in ("lost", "launch-failed", "stopped"):
+        return restart is Restart.ALWAYS
     if spec.kind is Kind.BATCH:
         return restart is not Restart.NEVER and entry.failures < MAX_BATCH_ATTEMPTS
     return restart is not Restart.NEVER or found.kind != "launch-failed"

@@ -79,7 +79,7 @@ class Rounds:
         reasons: dict[str, int] = {}
         for entry in app.containers.values():
             if entry.state is ContainerState.PENDING:
-                for reason in entry.reasons:
+                for reason in entry.reasons or filter(None, (entry.note,)):
                     reasons[reason] = reasons.get(reason, 0) + 1
         app.reasons = tuple(
             f"{count} container{'' if count == 1 else 's'}: {reason}"

@@ -1,0 +1,1 @@
+"""The master against modelled agents, a lossy network and a virtual clock."""
