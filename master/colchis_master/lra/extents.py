@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from colchis.model.constraints import NODE
 from colchis_master.lra.problem import (
     CountedAtom,
     CountedTarget,
@@ -45,6 +46,8 @@ def set_extents(
 
 def to_nodes(group: SetGroup, per_set: Floats) -> Floats:
     """The least over the sets that hold each node, 1 where there is none."""
+    if group.name == NODE:
+        return per_set
     if group.single is not None:
         if len(per_set) == 0:
             return np.ones(group.nodes)

@@ -91,10 +91,10 @@ class Greedy:
         if weights.machines:
             empty = ~problem.occupied[candidates] & (state.touched[candidates] == 0)
             rest += weights.machines * empty
-        left = state.free[candidates] - problem.needs[group]
-        share = 1.0 - (left / self._capacity[candidates]).min(axis=1)
+        share = state.shares(group)[candidates]
         if weights.balance:
-            before = 1.0 - (state.free[candidates] / self._capacity[candidates]).min(axis=1)
+            used = problem.capacity[candidates] - state.free[candidates]
+            before = (used / self._capacity[candidates]).max(axis=1, initial=0.0)
             rest += weights.balance * (share**2 - before**2)
         cost = soft[candidates] + 1e6 * hard_own[candidates]
         if not self.settings.ordered and problem.instances:

@@ -40,12 +40,17 @@ class Solution:
     apps_proven: bool = False
 
 
-def heuristic_plans(problem: Problem, settings: Settings, clock: Clock, end: float) -> list[State]:
+def heuristic_plans(
+    problem: Problem, settings: Settings, clock: Clock, started: float
+) -> list[State]:
     """Plans of the heuristics, best first; the search for more stops at a plan that meets the
-    bounds."""
+    bounds, or after half of the time limit. The first may take most of it."""
+
+    def late() -> bool:
+        return clock() - started > (1 - RESERVE) * settings.time_limit
 
     def stop() -> bool:
-        return clock() > end
+        return clock() - started > 0.5 * settings.time_limit
 
     plain, packing = Style(), Style(pack=True)
     runs: list[tuple[Style, Callable[[Greedy], State]]] = [
@@ -65,7 +70,7 @@ def heuristic_plans(problem: Problem, settings: Settings, clock: Clock, end: flo
     for style, run in runs:
         if states and stop():
             break
-        states.append(run(Greedy(problem, settings, style, stop)))
+        states.append(run(Greedy(problem, settings, style, stop if states else late)))
         states.sort(key=lambda state: worth(state, settings), reverse=True)
         if len(states) == 1:
             Improver(problem, settings, states[0], rng, stop).run(good_enough, HASTY)
@@ -123,7 +128,7 @@ def solve(problem: Problem, settings: Settings, clock: Clock, started: float) ->
     """The best placement found within the time limit. Never raises for the solver's sake: where it
     fails, the best heuristic plan stands, and the notes say why."""
     deadline = started + settings.time_limit
-    plans = heuristic_plans(problem, settings, clock, started + 0.5 * settings.time_limit)
+    plans = heuristic_plans(problem, settings, clock, started)
     base = State(problem)
     best = plans[0]
     found = limits(problem, settings, base, best)

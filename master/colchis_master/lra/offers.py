@@ -133,7 +133,8 @@ def _undominated(problem: Problem, base: State, settings: Settings, nodes: Ints)
 
 def _promising(problem: Problem, base: State, nodes: Ints, most: int) -> Ints:
     """For each group in turn, the nodes that cost it least and have most room."""
-    share = 1.0 - (base.free / np.maximum(problem.capacity, 1)).min(axis=1)
+    used = problem.capacity - base.free
+    share = (used / np.maximum(problem.capacity, 1)).max(axis=1, initial=0.0)
     rankings = []
     for group in range(len(problem.groups)):
         soft, own, others = base.costs(group)

@@ -345,11 +345,11 @@ class Problem:
         moved = {
             number for number, counter in enumerate(self.counters) if counter.kinds & self.new_kinds
         }
-        self.live = [
+        self.live = _merged(
             family
             for family in self.families
             if not family.trivial and (family.kinds & self.new_kinds or family.counters & moved)
-        ]
+        )
         self.families_of = [
             [i for i, family in enumerate(self.live) if group.kind in family.kinds]
             for group in self.groups
@@ -392,6 +392,29 @@ class Problem:
     def live_subjects(self) -> tuple[Ints, ...]:
         """How many running subjects of each live family each node holds."""
         return tuple(self.running_per_node(family.kinds) for family in self.live)
+
+
+def _merged(families: Iterable[Family]) -> list[Family]:
+    """Families that ask the same of different kinds as one: many apps bring the same rule."""
+    merged: dict[object, list[Family]] = {}
+    for family in families:
+        key = (family.alternatives, family.weight, family.hard)
+        alike = merged.setdefault(key, [])
+        for other in alike:
+            if not other.kinds & family.kinds:
+                other.kinds.update(family.kinds)
+                break
+        else:
+            alike.append(
+                Family(
+                    family.rule,
+                    family.weight,
+                    family.hard,
+                    family.alternatives,
+                    set(family.kinds),
+                )
+            )
+    return [family for alike in merged.values() for family in alike]
 
 
 def _in_scope(matcher: _Matcher, app: str) -> bool:

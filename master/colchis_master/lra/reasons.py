@@ -18,16 +18,18 @@ def nodes_in_words(count: int) -> str:
     return "1 node" if count == 1 else f"{count} nodes"
 
 
-def never_reasons(problem: Problem, app: int, settings: Settings) -> tuple[str, ...]:
+def never_reasons(
+    problem: Problem, app: int, settings: Settings, *, hurry: bool = False
+) -> tuple[str, ...]:
     """Why no state of these nodes could ever hold the app; empty where one could.
 
     Capacity and the app's own hard rules count; the operator's rules and other apps do not, since
-    they may go. Only what is certain is reported.
+    they may go. Only what is certain is reported; in a ``hurry``, only what is seen at a glance.
     """
     reasons: list[str] = []
     for g in problem.groups_of[app]:
         reasons += _too_large(problem, g)
-    if reasons or not problem.groups_of[app]:
+    if reasons or hurry or not problem.groups_of[app]:
         return tuple(reasons)
     spec = problem.apps[app]
     rules = tuple(_only_maxima(rule) for rule in spec.rules if rule.hard)

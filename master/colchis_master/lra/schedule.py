@@ -72,7 +72,8 @@ def schedule(
     if not settings.ordered:
         state = _without_losses(problem, state, settings)
     assignments = assignments_of(problem, state)
-    reasons, never = _why_not(problem, state, settings)
+    hurry = clock() - started > 0.8 * settings.time_limit
+    reasons, never = _why_not(problem, state, settings, hurry)
     plan = to_plan(problem, assignments, algorithm, settings, reasons, never)
     return replace(plan, gap=gap, optimal=optimal, seconds=clock() - started, notes=notes)
 
@@ -88,7 +89,7 @@ def _without_losses(problem: Problem, state: State, settings: Settings) -> State
 
 
 def _why_not(
-    problem: Problem, state: State, settings: Settings
+    problem: Problem, state: State, settings: Settings, hurry: bool
 ) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
     placed = state.placed_apps()
     explain = Reasons(problem, state, settings)
@@ -97,7 +98,7 @@ def _why_not(
     left = [app for app in range(len(problem.apps)) if app not in placed]
     for app in left[:MAX_EXPLAINED]:
         name = problem.apps[app].name
-        impossible = never_reasons(problem, app, settings)
+        impossible = never_reasons(problem, app, settings, hurry=hurry)
         if impossible:
             never.add(name)
             reasons[name] = impossible

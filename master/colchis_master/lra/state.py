@@ -8,6 +8,32 @@ from colchis_master.lra.problem import Bools, Family, Floats, Ints, Problem
 EPSILON = 1e-9
 
 
+class _View:
+    """Kept per group: room, dominant share and fragmentation with one more container."""
+
+    def __init__(self, problem: Problem, group: int) -> None:
+        self._needs = problem.needs[group]
+        self._wanted = self._needs > 0
+        self._capacity = np.maximum(problem.capacity, 1).astype(np.float64)
+        self.fits = np.zeros(problem.size, dtype=np.bool_)
+        self.spoils = np.zeros(problem.size, dtype=np.bool_)
+        self.share = np.zeros(problem.size)
+        self.seen = 0
+
+    def update(self, state: "State", nodes: Ints) -> None:
+        problem = state.problem
+        free = state.free[nodes]
+        left = free - self._needs
+        room = (left[:, self._wanted] >= 0).all(axis=1)
+        self.fits[nodes] = room & problem.schedulable[nodes]
+        self.share[nodes] = ((problem.capacity[nodes] - left) / self._capacity[nodes]).max(
+            axis=1, initial=0.0
+        )
+        short = (left < problem.keep_free).any(axis=1)
+        spoilt = (state.touched[nodes] > 0) & (free < problem.keep_free).any(axis=1)
+        self.spoils[nodes] = short & ~spoilt
+
+
 class State:
     """What runs, together with what a heuristic has placed so far."""
 
@@ -21,6 +47,9 @@ class State:
         self.assigned: dict[tuple[int, int], int] = {}
         """(number of the group in the problem, node) to how many containers."""
         self.touched = np.zeros(problem.size, dtype=np.int64)
+        self._log: list[int] = []
+        """Nodes in the order of changes to them."""
+        self._views: dict[int, _View] = {}
         self._own: dict[int, tuple[tuple[int, ...], Floats]] = {}
         self._inflicted: dict[tuple[int, frozenset[int]], tuple[tuple[int, ...], Floats]] = {}
         self.inflicting: list[list[tuple[int, Family, frozenset[int]]]] = [
@@ -48,6 +77,7 @@ class State:
             del self.assigned[key]
         self.free[node] -= problem.needs[group] * times
         self.touched[node] += times
+        self._log.append(node)
         for counter in problem.counters_of[group]:
             set_group = problem.set_groups[problem.counters[counter].group]
             counts = self.counts[counter]
@@ -74,12 +104,31 @@ class State:
         for (group, node), times in held.items():
             self.place(group, node, times)
 
+    def _view(self, group: int) -> "_View":
+        """What one more container of a group would mean for each node, brought up to date where
+        nodes have changed."""
+        view = self._views.get(group)
+        if view is None:
+            view = self._views[group] = _View(self.problem, group)
+            view.update(self, np.arange(self.problem.size))
+        elif view.seen < len(self._log):
+            changed = self._log[view.seen :]
+            view.update(self, np.array(sorted(set(changed)), dtype=np.int64))
+        view.seen = len(self._log)
+        return view
+
     def fits(self, group: int) -> Bools:
         """Schedulable nodes with room for one more container of a group."""
-        needs = self.problem.needs[group]
-        wanted = needs > 0
-        room: Bools = (self.free[:, wanted] >= needs[wanted]).all(axis=1)
-        return room & self.problem.schedulable
+        return self._view(group).fits.copy()
+
+    def shares(self, group: int) -> Floats:
+        """Each node's dominant share with one more container of a group."""
+        return self._view(group).share
+
+    def spoils(self, group: int) -> Bools:
+        """Nodes that one more container would leave with less than is to be kept free, and that
+        have not been spoilt yet."""
+        return self._view(group).spoils
 
     def slots(self, group: int) -> Ints:
         """How many containers of a group each node has room for, at most as many as there are."""
@@ -223,15 +272,6 @@ class State:
             if family.hard:
                 hard_others += np.maximum(change, 0.0)
         return soft, hard_own, hard_others
-
-    def spoils(self, group: int) -> Bools:
-        """Nodes that one more container would leave with less than is to be kept free, and that
-        have not been spoilt yet."""
-        left = self.free - self.problem.needs[group]
-        short = (left < self.problem.keep_free).any(axis=1)
-        spoilt = (self.touched > 0) & (self.free < self.problem.keep_free).any(axis=1)
-        result: Bools = short & ~spoilt
-        return result
 
     def weighted_extent(self) -> float:
         """Weighted extents of all live families."""
