@@ -30,6 +30,9 @@ from colchis_master.core.state import State
 
 STRAY_GRACE = 5.0
 PAST_SESSIONS = 50
+LATE = 5.0
+"""Seconds for which a greeting of an earlier session is taken for a late one."""
+
 RESENT = 3
 """A report that came so often is confirmed although one before it is missing: reports that newer
 ones supersede are never sent again."""
@@ -97,7 +100,7 @@ class Nodes:
         if node is None:
             node = state.nodes[hello.node] = NodeEntry(facts)
             state.persist(facts)
-        elif hello.session in node.past_sessions:
+        elif hello.session in node.past_sessions and now - node.heard < LATE:
             return
         self._learn(node, facts)
         if hello.session != node.session:

@@ -69,6 +69,8 @@ class ModelAgent:
         self.epoch = 0
         self.links = 0
         self.up = True
+        self.finishing = True
+        """Whether batch containers come to their end."""
         self.silent_orders = 0
         """Orders of old masters that were refused."""
         self._rng = rng
@@ -153,9 +155,13 @@ class ModelAgent:
             if one.due is not None and now >= one.due:
                 one.due = None
                 self._due(one, now)
-            elif one.finishes is not None and now >= one.finishes and one.state == "running":
+            elif self._finishes(one, now):
                 one.exit = Exit("exited", code=0)
                 self._end(one)
+
+    def _finishes(self, one: Running, now: float) -> bool:
+        due = one.finishes is not None and now >= one.finishes
+        return self.finishing and due and one.state == "running"
 
     def beat(self) -> None:
         if self.welcomed:

@@ -161,7 +161,7 @@ class World:
             self.kill_master()
             self.at(self.rng.uniform(0.5, 3.0), self.start_master)
             return
-        placed = False
+        placed = other = False
         for one in instructions:
             if isinstance(one, Send):
                 self._to_agent(master, one)
@@ -172,8 +172,9 @@ class World:
             elif isinstance(one, Emit):
                 self.emitted.append(one)
                 placed = placed or one.event in ("placed", "returned")
+                other = other or one.event in ("node", "ended", "rule", "app")
         check(master)
-        if placed:
+        if placed and not other:
             after = self._hard_misses(master)
             for key, extent in after.items():
                 assert extent <= before.get(key, 0.0) + 1e-9, f"a placement breaks {key}"
@@ -193,6 +194,10 @@ class World:
         return {(v.constraint, v.container): v.extent for v in found.hard}
 
     def _solve(self, asked: MasterCore, ask: Solve) -> None:
+        if self.master is None:
+            # Dead, or only asleep.
+            self.at(0.5, partial(self._solve, asked, ask))
+            return
         if self.master is not asked:
             return
         if self.rng.random() < self.solver_fails:
@@ -239,6 +244,7 @@ class World:
         if self.master is None:
             self.start_master()
         for agent in self.agents.values():
+            agent.finishing = False
             if not agent.up:
                 agent.begin(self.now)
 
