@@ -13,8 +13,8 @@ from colchis_master.tasks.lifecycle import TRANSITIONS as TASK
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "states.md"
 HEAD = """# States
 
-Drawn from the transition tables by `python scripts/diagrams.py`; a test compares them. A step that a
-table does not have raises and changes nothing.
+Drawn from the transition tables by `python scripts/diagrams.py`; a test compares them. A step that
+a table does not have raises and changes nothing.
 """
 Table = Mapping[tuple[StrEnum, StrEnum], StrEnum]
 DIAGRAMS: tuple[tuple[str, str, Table], ...] = (
