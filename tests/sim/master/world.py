@@ -76,7 +76,7 @@ class World:
         self._requests = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
-        self._rules_broken = 0
+        self._missed: tuple[tuple[int, int], dict[tuple[str, ContainerId], float]] = ((0, -1), {})
         self.agents: dict[str, ModelAgent] = {}
         for i in range(nodes):
             groups = {"rack": [f"r{i % racks}"]}
@@ -187,11 +187,12 @@ class World:
                 self.journal[record.key] = record
 
     def _hard_misses(self, master: MasterCore) -> dict[tuple[str, ContainerId], float]:
-        rules = [rule for rule in master.state.constraints.rules if rule.hard]
-        if not rules:
-            return {}
-        found = judge(master.state.cluster(), rules)
-        return {(v.constraint, v.container): v.extent for v in found.hard}
+        version = (id(master), master.state.ledger.version)
+        if self._missed[0] != version:
+            rules = [rule for rule in master.state.constraints.rules if rule.hard]
+            hard = judge(master.state.cluster(), rules).hard if rules else ()
+            self._missed = version, {(v.constraint, v.container): v.extent for v in hard}
+        return self._missed[1]
 
     def _solve(self, asked: MasterCore, ask: Solve) -> None:
         if self.master is None:

@@ -1,0 +1,336 @@
+"""Faults and requests, one at a time, as an operator would tell them."""
+
+from functools import partial
+
+import pytest
+
+from colchis.model.app import AppSpec, GroupSpec, Kind, Restart
+from colchis.model.constraints import Rule
+from colchis.model.parse import parse_constraint
+from colchis.model.resources import Resources
+from colchis_master.core.apps import app_state
+from colchis_master.core.core import MasterCore
+from colchis_master.core.events import (
+    AddRules,
+    Answer,
+    Emit,
+    Received,
+    Remove,
+    Send,
+    SetDrained,
+    SetSuspended,
+    Submit,
+    Tick,
+)
+from colchis_master.core.lifecycle import ContainerState, NodeState
+from colchis_master.core.settings import CoreSettings
+from tests.sim.master.agents import ModelAgent
+from tests.sim.master.world import Network, World
+
+
+def spec(
+    name: str = "web",
+    count: int = 4,
+    cpus: float = 1,
+    kind: Kind = Kind.SERVICE,
+    rules: tuple[str, ...] = (),
+    hard: bool = True,
+    command: str = "serve",
+) -> AppSpec:
+    group = GroupSpec("g", count, Resources.of(cpus, "1GiB"), frozenset({name}), (command,))
+    found = tuple(Rule(parse_constraint(text), app=name, hard=hard) for text in rules)
+    return AppSpec(name, (group,), kind, found)
+
+
+def submit(world: World, *specs: AppSpec, update: bool = False) -> Answer:
+    answer = world.ask(lambda n: Submit(n, specs, update, world.now))
+    assert answer is not None
+    return answer
+
+
+def is_running(world: World, name: str = "web") -> bool:
+    app = world.core.state.apps.get(name)
+    return app is not None and app_state(app) == "running"
+
+
+def up(world: World, *specs: AppSpec) -> dict[str, tuple[str | None, int]]:
+    """All of them run; where, and as which incarnation."""
+    world.run(2)
+    submit(world, *specs)
+    world.run_until(lambda: all(is_running(world, one.name) for one in specs))
+    return world.placements()
+
+
+def test_a_partition_shorter_than_the_patience_restarts_nothing() -> None:
+    world = World()
+    before = up(world, spec())
+    for seconds in (3.0, 6.0, 8.0):
+        world.cut.add("n1")
+        world.run(seconds)
+        world.cut.clear()
+        world.run(20)
+        assert world.placements() == before
+
+
+def test_after_a_longer_partition_the_loser_stops() -> None:
+    world = World()
+    before = up(world, spec(rules=("{web, {web, 0, 1}, node}",)))
+    world.cut.add("n1")
+    world.run(30)
+    after = world.placements()
+    moved = {name for name in before if before[name][0] == "n1"}
+    assert moved
+    for name in before:
+        assert (after[name] != before[name]) == (name in moved)
+        assert after[name][0] != "n1"
+    assert any(len(where) == 2 for where in world.running().values())
+    world.cut.clear()
+    world.run(20)
+    assert world.placements() == after
+    assert {name: where for name, (where,) in world.running().items()} == after
+
+
+def test_what_was_not_replaced_is_kept_when_its_node_comes_back() -> None:
+    world = World(nodes=2)
+    before = up(world, spec(count=2, rules=("{web, {web, 0, 0}, node}",)))
+    world.cut.add("n1")
+    world.run(30)
+    lost = [e for e in world.core.state.containers.values() if e.state is ContainerState.PENDING]
+    assert len(lost) == 1
+    assert world.core.state.apps["web"].reasons
+    world.cut.clear()
+    world.run_until(lambda: is_running(world))
+    assert world.placements() == before
+
+
+@pytest.mark.parametrize("seconds", [20, 300])
+def test_a_master_cut_off_from_everybody_evicts_nobody(seconds: int) -> None:
+    world = World()
+    before = up(world, spec())
+    world.cut.update(world.agents)
+    world.run(seconds)
+    for node in list(world.agents):
+        world.cut.discard(node)
+        world.run(3)
+    world.run(20)
+    assert world.placements() == before
+
+
+def test_a_master_that_was_stopped_for_long_blames_nobody() -> None:
+    world = World()
+    before = up(world, spec())
+    sleeping, world.master = world.master, None
+    world.run(200)
+    world.master = sleeping
+    world.run(30)
+    assert world.placements() == before
+    assert all(node.state is NodeState.READY for node in world.core.state.nodes.values())
+
+
+def test_a_jump_of_the_wall_clock_is_no_matter() -> None:
+    world = World()
+    rule = Rule(parse_constraint("{web, {web, 0, 9}, node}"), name="short", expires=60.0)
+    before = up(world, spec())
+    world.ask(lambda n: AddRules(n, (rule,), world.now))
+    for jump in (3600, -7200, 3600):
+        world.wall_offset += jump
+        world.run(5)
+        assert world.placements() == before
+        assert world.core.state.constraints.find("short") is not None
+
+
+def test_a_killed_master_comes_back_with_all_it_had_acknowledged() -> None:
+    world = World()
+    before = up(world, spec(), spec("job", kind=Kind.BATCH))
+    submit(world, spec("late"))
+    world.kill_master()
+    world.run(40)
+    world.start_master()
+    assert {"web", "job", "late"} <= set(world.core.state.apps)
+    world.run_until(lambda: is_running(world, "late"))
+    for name, where in before.items():
+        assert world.placements()[name] == where
+    assert all(len(where) == 1 for where in world.running().values())
+
+
+def test_a_node_that_does_not_return_after_a_restart_is_replaced() -> None:
+    world = World()
+    before = up(world, spec())
+    world.kill_master()
+    world.agents["n1"].up = False
+    world.start_master()
+    world.run(5)
+    assert world.placements() == before
+    world.run(30)
+    assert all(node != "n1" for node, _ in world.placements().values())
+
+
+def test_an_old_master_is_refused() -> None:
+    world = World()
+    old = world.core
+    before = up(world, spec())
+    world.kill_master()
+    world.start_master()
+    world.run(10)
+    agent = world.agents["n0"]
+    assert agent.epoch == 2
+    for entry in old.state.containers.values():
+        entry.order = None
+    old.handle(world.now, Tick(0.0))
+    for one in old.handle(world.now, Remove(99, "web", 0.0)):
+        if isinstance(one, Send) and one.node == "n0":
+            agent.receive(one.message, world.now)
+    assert agent.silent_orders > 0
+    agent.connect(world.now)
+    world.run(5)
+    assert world.placements() == before
+
+
+def test_a_master_does_not_take_agents_that_obey_a_newer_one() -> None:
+    world = World()
+    world.run(3)
+    world.kill_master()
+    world.start_master()
+    world.run(5)
+    old = MasterCore(1, CoreSettings())
+    heard: list[str] = []
+    agent = world.agents["n0"]
+    spoken = ModelAgent("n0", agent.capacity, {}, world.rng, lambda _, m: _hello(old, m, heard))
+    spoken.epoch = 2
+    spoken.connect(world.now)
+    assert any("obeys a master of epoch 2; this is epoch 1" in text for text in heard)
+
+
+def _hello(master: MasterCore, message: object, heard: list[str]) -> None:
+    for one in master.handle(1.0, Received("n0", "x", message)):  # type: ignore[arg-type]
+        if isinstance(one, Emit):
+            heard.append(one.text)
+
+
+def test_batch_containers_do_not_wait_for_a_round() -> None:
+    world = World(settings=CoreSettings(interval=3600.0))
+    world.run(5)
+    submit(world, spec("job", kind=Kind.BATCH, count=6, rules=("{job, {job, 0, 1}, node}",)))
+    nodes = [str(node) for node, _ in world.placements().values()]
+    assert sorted(nodes) == sorted([*world.agents, *nodes[4:]])
+    assert max(map(nodes.count, nodes)) == 2
+
+
+def test_what_can_never_fit_is_refused_at_once() -> None:
+    world = World()
+    world.run(3)
+    answer = submit(world, spec(cpus=64))
+    assert answer.body["apps"] == [{"app": "web", "state": "refused"}]
+    assert "needs 64 cpus, 8 cpus free" in world.core.state.apps["web"].reasons[0]
+    assert submit(world, spec(cpus=1)).status == 0
+    world.run_until(lambda: is_running(world))
+
+
+def test_what_must_wait_says_why_and_goes_on_when_it_can() -> None:
+    world = World(nodes=2)
+    up(world, spec("big", count=2, cpus=6))
+    submit(world, spec(count=1, cpus=4), spec("job", count=1, cpus=4, kind=Kind.BATCH))
+    world.run(10)
+    assert app_state(world.core.state.apps["web"]) == "pending"
+    assert world.core.state.apps["web"].reasons
+    assert "needs 4 cpus, 2 cpus free" in world.core.state.apps["job"].reasons[0]
+    world.ask(lambda n: Remove(n, "big", 1.0))
+    world.run_until(lambda: is_running(world) and is_running(world, "job"))
+
+
+def test_names_in_use_are_refused() -> None:
+    world = World()
+    up(world, spec())
+    assert submit(world, spec("other"), spec()).status == 409
+    assert "other" not in world.core.state.apps
+    world.ask(lambda n: Remove(n, "web", 1.0))
+    assert submit(world, spec(), update=True).status == 409
+    world.run(20)
+    assert "web" not in world.core.state.apps
+    assert submit(world, spec()).status == 0
+
+
+def test_a_drained_node_is_left_by_services_and_not_by_batch() -> None:
+    world = World()
+    up(world, spec(count=4, rules=("{web, {web, 0, 0}, node}",), hard=False))
+    up(world, spec("job", count=4, kind=Kind.BATCH, rules=("{job, {job, 0, 0}, node}",)))
+    world.ask(lambda n: SetDrained(n, "n2", True))
+    world.run(30)
+    assert is_running(world)
+    on_node = {str(e.id).split("/")[0] for e in world.core.state.held["n2"]}
+    assert on_node == {"job"}
+    submit(world, spec("new", count=4))
+    world.run_until(lambda: is_running(world, "new"))
+    assert {str(e.id).split("/")[0] for e in world.core.state.held["n2"]} == {"job"}
+
+
+def test_a_changed_group_is_replaced_a_few_at_a_time() -> None:
+    world = World()
+    before = up(world, spec(count=8))
+    assert submit(world, spec(count=8, command="other"), update=True).status == 0
+    least = 8
+
+    def replaced() -> bool:
+        nonlocal least
+        steady = sum(
+            e.state is ContainerState.RUNNING for e in world.core.state.containers.values()
+        )
+        least = min(least, steady)
+        now = world.placements()
+        return all(now.get(name, (None, 0))[1] > old for name, (_, old) in before.items())
+
+    world.run_until(replaced)
+    world.run_until(lambda: is_running(world))
+    assert least >= 6
+    assert {e.group.command for e in world.core.state.containers.values()} == {("other",)}
+
+
+def test_scaling_leaves_the_others_alone() -> None:
+    world = World()
+    before = up(world, spec(count=4))
+    submit(world, spec(count=6), update=True)
+    world.run_until(lambda: len(world.placements()) == 6 and is_running(world))
+    assert before.items() <= world.placements().items()
+    submit(world, spec(count=1), update=True)
+    world.run_until(lambda: len(world.running()) == 1)
+    assert world.placements() == {"web/g/0": before["web/g/0"]}
+
+
+def test_suspension_is_ordered_until_it_is_done() -> None:
+    world = World(network=Network(drop=0.4))
+    world.run(10)
+    submit(world, spec())
+    world.run_until(lambda: is_running(world), 300)
+    for suspended in (True, False):
+        world.ask(lambda n, wanted=suspended: SetSuspended(n, "web", wanted))  # type: ignore[misc]
+        wanted = {"suspended" if suspended else "running"}
+        world.run_until(partial(all_are, world, wanted))
+
+
+def all_are(world: World, wanted: set[str]) -> bool:
+    """Whether these are the states of containers, on their nodes and as the master knows them."""
+    there = {one.state for a in world.agents.values() for one in a.containers.values()}
+    return there == wanted == {e.state.value for e in world.core.state.containers.values()}
+
+
+def test_an_operators_hard_rule_holds_for_later_placements() -> None:
+    world = World()
+    before = up(world, spec(count=2))
+    rule = Rule(parse_constraint("{web, {web, 0, 2}, node}"), name="apart", hard=True)
+    world.ask(lambda n: AddRules(n, (rule,), world.now))
+    submit(world, spec(count=10), update=True)
+    world.run_until(lambda: len(world.placements()) == 10)
+    placed = [node for node, _ in world.placements().values()]
+    assert before.items() <= world.placements().items()
+    assert max(map(placed.count, placed)) <= 3
+
+
+def test_a_failed_batch_container_is_told() -> None:
+    world = World()
+    group = GroupSpec("g", 1, Resources.of(1), command=("x",), restart=Restart.NEVER)
+    up(world, AppSpec("job", (group,), Kind.BATCH))
+    for agent in world.agents.values():
+        for one in agent.containers.values():
+            agent.crash(one, world.now)
+    world.run(5)
+    assert app_state(world.core.state.apps["job"]) == "failed"

@@ -1,0 +1,1 @@
+"""The master's core, constraint manager and journal."""

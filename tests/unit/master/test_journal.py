@@ -1,0 +1,148 @@
+"""What the journal keeps through ends of every kind."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from colchis_master.core.records import ContainerRecord, Forgotten
+from colchis_master.journal import journal as module
+from colchis_master.journal.journal import Journal, JournalError
+
+
+def record(number: int, node: str = "n1") -> ContainerRecord:
+    return ContainerRecord(f"a/g/{number}", 1, number, "placed", node)
+
+
+def filled(path: Path, count: int = 5) -> None:
+    journal = Journal(path)
+    for number in range(count):
+        journal.write([record(number)], [{"seq": number + 1, "text": f"event {number}"}])
+    journal.close()
+
+
+def change_record(path: Path, seq: int) -> None:
+    """Flip a bit of one record behind the journal's back."""
+    db = sqlite3.connect(path)
+    (data,) = db.execute("SELECT data FROM records WHERE seq=?", (seq,)).fetchone()
+    db.execute("UPDATE records SET data=? WHERE seq=?", (bytes([data[0] ^ 1]) + data[1:], seq))
+    db.commit()
+    db.close()
+
+
+def test_what_was_written_is_there_again(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "journal.db"
+    filled(path)
+    journal = Journal(path)
+    assert journal.contents.records == {record(i).key: record(i) for i in range(5)}
+    assert journal.contents.damaged == ()
+    assert journal.next_event == 6
+    assert [event["text"] for event in journal.events(2)] == ["event 3", "event 4"]
+    journal.write([Forgotten(record(0).key), record(1, "n9")])
+    journal.close()
+    again = Journal(path)
+    assert record(0).key not in again.contents.records
+    assert again.contents.records[record(1).key] == record(1, "n9")
+    again.close()
+
+
+def test_every_life_has_a_higher_epoch(tmp_path: Path) -> None:
+    epochs = []
+    for _ in range(3):
+        journal = Journal(tmp_path / "journal.db")
+        epochs.append(journal.epoch)
+        journal.close()
+    assert epochs == [1, 2, 3]
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    filled(tmp_path / "journal.db")
+    assert (tmp_path / "journal.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_snapshot_takes_the_place_of_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMPACT_AFTER", 10)
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    for number in range(100):
+        journal.write([record(0, f"n{number}"), record(1)])
+    journal.close()
+    db = sqlite3.connect(path)
+    (left,) = db.execute("SELECT count(*) FROM records").fetchone()
+    db.close()
+    assert left < 40
+    again = Journal(path)
+    assert again.contents.records == {record(0).key: record(0, "n99"), record(1).key: record(1)}
+    again.close()
+
+
+def test_a_torn_last_record_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    filled(path)
+    change_record(path, 5)
+    journal = Journal(path)
+    assert set(journal.contents.records) == {record(i).key for i in range(4)}
+    assert "the last record" in journal.contents.damaged[0]
+    assert not journal.spare_unknown
+    journal.close()
+    clean = Journal(path)
+    assert clean.contents.damaged == ()
+    clean.close()
+
+
+def test_a_damaged_record_sets_the_file_aside_and_loses_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    filled(path)
+    change_record(path, 2)
+    journal = Journal(path)
+    assert set(journal.contents.records) == {record(i).key for i in (0, 2, 3, 4)}
+    assert "damaged" in journal.contents.damaged[0]
+    assert journal.spare_unknown
+    assert journal.epoch == 2
+    assert list(tmp_path.glob("journal.db.damaged-*"))
+    journal.write([record(7)])
+    journal.close()
+    again = Journal(path)
+    assert record(7).key in again.contents.records
+    assert again.spare_unknown
+    again.close()
+
+
+def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"this is no database at all" * 100)
+    journal = Journal(path)
+    assert journal.contents.records == {}
+    assert journal.spare_unknown
+    assert journal.epoch > 1_000_000, "higher than any number of restarts"
+    assert len(list(tmp_path.glob("journal.db.damaged-*"))) == 1
+    journal.close()
+
+
+def test_a_later_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    filled(path)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    with pytest.raises(JournalError, match="version 99; this master reads up to 1"):
+        Journal(path)
+    assert not list(tmp_path.glob("*.damaged-*"))
+
+
+def test_two_masters_cannot_share_a_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    with pytest.raises(JournalError, match="locked"):
+        Journal(tmp_path / "journal.db")
+    journal.close()
+
+
+def test_a_full_disk_stops_with_a_message(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    journal._db.execute("PRAGMA max_page_count=20")
+    with pytest.raises(JournalError, match=r"journal\.db: the journal cannot be written: .*full"):
+        for number in range(10_000):
+            journal.write([record(number) for _ in range(100)])
+    journal.close()

@@ -1,0 +1,161 @@
+"""The ledger counts what the reference checker would, after any changes."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colchis.model.cluster import Cluster, Container, Node
+from colchis.model.constraints import Rule
+from colchis.model.parse import parse_constraint
+from colchis.model.resources import Resources
+from colchis.semantics.checker import Counts, judge, rule_extent
+from colchis_master.constraints.ledger import Ledger
+from colchis_master.constraints.manager import ConstraintManager
+
+CONSTRAINTS = [
+    "{web, {web, 0, 1}, node}",
+    "{web, {self/web, 0, 0}, rack}",
+    "{web, {others/web, 0, 1}, rack}",
+    "{db, {web & hot, 1, 2}, rack}",
+    "{web, {app/a/db, 1, inf} & {hot, 0, 1}, rack}",
+    "{hot, {web, 0, 0}, zone}",
+    "{db, {self/db & others/web, 0, 0}, node}",
+    "{web, {db, 1, inf}, node} | {web, {db, 2, inf}, rack} & {web, {hot, 0, 0}, node}",
+    "{web, {web, 0, 3}, cluster}",
+]
+NODES = [
+    Node(
+        f"n{i}",
+        Resources.of(cpus=4, memory="4GiB"),
+        {"rack": (("r0",), ("r1",), ("r0", "r1"))[i % 3]},
+    )
+    for i in range(4)
+]
+RULES = st.lists(
+    st.builds(
+        Rule,
+        st.sampled_from([parse_constraint(text) for text in CONSTRAINTS]),
+        app=st.sampled_from([None, "a", "b"]),
+        weight=st.sampled_from([0.5, 1.0, 3.0]),
+        hard=st.booleans(),
+    ),
+    max_size=4,
+)
+TAGS = st.frozensets(st.sampled_from(["web", "db", "hot"]))
+PLACED = st.lists(
+    st.tuples(st.sampled_from("ab"), TAGS, st.sampled_from([n.name for n in NODES])), max_size=10
+)
+
+
+def containers(placed: list[tuple[str, frozenset[str], str]]) -> list[tuple[Container, str]]:
+    small = Resources.of(cpus=0.5, memory="128MiB")
+    return [
+        (Container.of(f"{app}/g/{i}", tags, small), node)
+        for i, (app, tags, node) in enumerate(placed)
+    ]
+
+
+def as_cluster(ledger: Ledger) -> Cluster:
+    held = tuple(c for on in ledger.on.values() for c in on.values())
+    return Cluster(tuple(ledger.nodes.values()), held, dict(ledger.home), tuple(ledger.rules))
+
+
+@settings(max_examples=150)
+@given(PLACED, PLACED, RULES, RULES, st.data())
+def test_violations_are_those_of_the_checker(
+    first: list[tuple[str, frozenset[str], str]],
+    removed: list[tuple[str, frozenset[str], str]],
+    rules: list[Rule],
+    later: list[Rule],
+    data: st.DataObject,
+) -> None:
+    manager = ConstraintManager()
+    ledger = manager.ledger
+    for node in NODES:
+        ledger.put_node(node)
+    for rule in rules:
+        manager.add(rule, 0.0)
+    for container, where in containers(first):
+        ledger.add(container, where)
+    for rule in later:
+        manager.add(rule, 0.0)
+    if first:
+        for index in range(len(removed)):
+            ledger.remove(containers(first)[index % len(first)][0].id)
+    if rules:
+        manager.remove(rules[0].label, rules[0].app)
+    moved = Node("n0", NODES[0].capacity, {"rack": ("r1",), "zone": ("z",)})
+    ledger.put_node(moved)
+    if data.draw(st.booleans()):
+        ledger.drop_node("n1")
+    expected = judge(as_cluster(ledger))
+    assert sorted(map(str, manager.violations())) == sorted(map(str, expected.violations))
+
+
+@settings(max_examples=150)
+@given(PLACED, RULES, TAGS)
+def test_cost_is_what_a_placement_adds(
+    placed: list[tuple[str, frozenset[str], str]], rules: list[Rule], tags: frozenset[str]
+) -> None:
+    ledger = Ledger()
+    for node in NODES:
+        ledger.put_node(node)
+    for rule in rules:
+        ledger.add_rule(rule)
+    for container, where in containers(placed):
+        ledger.add(container, where)
+    new = Container.of("a/new/0", tags, Resources.of(cpus=1))
+    before = judge(as_cluster(ledger))
+    for node in NODES:
+        cost = ledger.cost(new, node.name)
+        ledger.add(new, node.name)
+        after = judge(as_cluster(ledger))
+        ledger.remove(new.id)
+        was = {(v.constraint, v.container): v.extent for v in before.hard}
+        hard = [v for v in after.hard if v.extent > was.get((v.constraint, v.container), 0) + 1e-9]
+        if hard:
+            assert cost is None
+        else:
+            assert cost is not None
+            assert abs(cost - (after.weighted - before.weighted)) < 1e-9
+
+
+@given(PLACED.filter(bool), RULES)
+def test_rules_bearing_on_a_container_elsewhere(
+    placed: list[tuple[str, frozenset[str], str]], rules: list[Rule]
+) -> None:
+    manager = ConstraintManager()
+    for node in NODES:
+        manager.ledger.put_node(node)
+    for rule in rules:
+        manager.add(rule, 0.0)
+    for container, where in containers(placed):
+        manager.ledger.add(container, where)
+    cluster = as_cluster(manager.ledger)
+    subject = containers(placed)[0][0]
+    for node in NODES:
+        for rule, extent in manager.bearing_on(subject, node.name):
+            expected = rule_extent(Counts(cluster), cluster, rule, subject, node.name)
+            assert abs(extent - expected) < 1e-9
+
+
+def test_rules_expire_by_their_own_clock() -> None:
+    manager = ConstraintManager()
+    short = Rule(parse_constraint(CONSTRAINTS[0]), name="short", expires=10.0)
+    manager.add(short, now=100.0)
+    manager.add(Rule(parse_constraint(CONSTRAINTS[0]), name="old", expires=10.0), 100.0, age=8.0)
+    assert [rule.name for rule in manager.expire(101.0)] == []
+    assert [rule.name for rule in manager.expire(102.0)] == ["old"]
+    assert [rule.name for rule in manager.expire(110.0)] == ["short"]
+    assert manager.rules == ()
+
+
+def test_room_is_found_where_most_is_free() -> None:
+    ledger = Ledger()
+    for node in NODES:
+        ledger.put_node(node)
+    ledger.put_node(Node("big", Resources.of(cpus=8, memory="1GiB")))
+    ledger.put_node(Node("closed", Resources.of(cpus=16, memory="9GiB"), schedulable=False))
+    ledger.add(Container.of("x/g/0", set(), Resources.of(cpus=3)), "n2")
+    found = list(ledger.room(Container.of("x/g/1", set(), Resources.of(cpus=2, memory="1GiB"))))
+    assert found[0] == "big"
+    assert set(found) == {"big", "n0", "n1", "n3"}
