@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,7 @@ def main():
             def run(n):
                 job = Job()
                 for _ in range(n):
-                    job.program(["true"])
+                    job.program(["true"], stdout=None, stderr=None)
                 client.wait_for_jobs([client.submit(job)])
             run(1)
             serve(lambda n: timed(lambda: run(n)),
@@ -83,11 +84,12 @@ def peer(python: str, which: str, cores: int, folder: Path) -> Iterator[System |
     script = folder / "peer.py"
     script.write_text(PEER)
     with subprocess.Popen(
-        [python, str(script), which, str(cores)],
+        [str(Path(python).absolute()), str(script), which, str(cores)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        cwd=folder,
     ) as process:
         assert process.stdin is not None and process.stdout is not None
         for line in process.stdout:
@@ -132,7 +134,8 @@ def main() -> None:
         systems["colchis map"] = (lambda n: timed(lambda: list(client.map(abs, range(n))))), one
         systems["colchis submit"] = submit_many, one
         for name in ("dask", "hyperqueue"):
-            found = stack.enter_context(peer(arguments.peers, name, cores, arguments.out))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            found = stack.enter_context(peer(arguments.peers, name, cores, folder))
             if found is None:
                 print(f"no {name}", file=sys.stderr)
             else:
@@ -143,7 +146,6 @@ def main() -> None:
             for name, (many, single) in systems.items():
                 rates[name].append(tasks / many(tasks))
                 latencies[name] += single(60)
-    (arguments.out / "peer.py").unlink()
     rows = [
         {
             "system": name,
