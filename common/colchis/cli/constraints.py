@@ -8,6 +8,7 @@ from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
+from colchis.cli.targets import RuleArgument
 
 
 def register(app: typer.Typer) -> None:
@@ -64,10 +65,7 @@ def add(
     say(f"{name or constraint}: in force")
 
 
-def remove(
-    name: Annotated[str, typer.Argument(help="Its name, or its text where it has none.")],
-    connection: ConnectionOption = None,
-) -> None:
+def remove(name: RuleArgument, connection: ConnectionOption = None) -> None:
     """Take an operator's rule out of force."""
     with client(connection) as master:
         master.remove_constraint(name)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, console_for_people, show, table, to_yaml
+from colchis.client.http import Client
 from colchis.model.resources import CPUS, approximate_memory
 
 
@@ -26,17 +28,34 @@ def register(app: typer.Typer) -> None:
 def events(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
     since: Annotated[int, typer.Option(help="The number of the first event.", min=0)] = 0,
+    last: Annotated[
+        int | None, typer.Option("-n", "--last", help="Only this many of them.", min=0)
+    ] = None,
     output: OutputOption = Output.TABLE,
     connection: ConnectionOption = None,
 ) -> None:
     """Print what happened in the cluster; with -f -o json a line for each event."""
     with client(connection) as master:
+        found: list[dict[str, Any]] = []
+        if not follow or last is not None:
+            found, since = _until_now(master, since)
+            found = found[max(0, len(found) - last) :] if last is not None else found
         if not follow:
-            found = master.events(since)["events"]
             show(output, {"events": found}, [_table(found)])
             return
-        for event in master.follow_events(since):
+        for event in chain(found, master.follow_events(since)):
             print(_line(event, output), flush=True)
+
+
+def _until_now(master: Client, since: int) -> tuple[list[dict[str, Any]], int]:
+    """All events kept, and the number of the first to come."""
+    found: list[dict[str, Any]] = []
+    while True:
+        page = master.events(since)
+        since = page["next"]
+        if not page["events"]:
+            return found, since
+        found += page["events"]
 
 
 def _line(event: dict[str, Any], output: Output) -> str:
@@ -60,7 +79,7 @@ def _table(found: Iterable[dict[str, Any]]) -> Table:
 
 
 def story(
-    ident: Annotated[str, typer.Argument(help="An app, container, node, task or event id.")],
+    ident: Annotated[str, typer.Argument(help="An app, container, node or event id.")],
     output: OutputOption = Output.TABLE,
     connection: ConnectionOption = None,
 ) -> None:
@@ -113,9 +132,9 @@ def _figure_tables(figures: dict[str, Any]) -> list[Table]:
             (
                 n["node"],
                 n["state"],
-                f"{(n.get('usage') or {}).get('cpus_used', 0):.2f}",
+                f"{n['usage']['cpus_used']:.2f}" if n["usage"] else None,
                 f"{n['capacity'].get(CPUS, 0) / 1000:g}",
-                approximate_memory((n.get("usage") or {}).get("memory_used", 0)),
+                approximate_memory(n["usage"]["memory_used"]) if n["usage"] else None,
                 None if n["heartbeat_age"] is None else f"{n['heartbeat_age']:.1f} s ago",
             )
             for n in figures["nodes"]

@@ -1,15 +1,13 @@
 """`job list|status|tasks|cancel`: work on executors."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
-
-JobArgument = Annotated[str, typer.Argument(help="The job's name.")]
+from colchis.cli.targets import JobArgument
 
 
 def register(app: typer.Typer) -> None:
@@ -46,14 +44,20 @@ def tasks(
     show(output, {"tasks": found}, [_rows(found)])
 
 
-def _rows(found: Iterable[dict[str, Any]]) -> Table:
-    rows = list(found)
-    columns = (
-        [key for key, value in rows[0].items() if not isinstance(value, dict | list)]
-        if (rows)
-        else ["job"]
+def _rows(found: list[dict[str, Any]]) -> Table:
+    """A column for each plain value, and one for the counts by state."""
+    first = found[0] if found else {"job": ""}
+    columns = [key for key in first if key == "counts" or not isinstance(first[key], list | dict)]
+    return table(
+        [column.upper() for column in columns],
+        ([_cell(row.get(column)) for column in columns] for row in found),
     )
-    return table([c.upper() for c in columns], ([row.get(c) for c in columns] for row in rows))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ", ".join(f"{count} {state}" for state, count in value.items())
+    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 def cancel(job: JobArgument, connection: ConnectionOption = None) -> None:

@@ -5,11 +5,12 @@
 
 import os
 import sys
+from collections.abc import Sequence
 
 import typer
 
 from colchis import __version__
-from colchis.cli import apps, constraints, daemons, events, jobs, nodes, planning, simulation
+from colchis.cli import apps, constraints, daemons, events, jobs, logs, nodes, planning, simulation
 from colchis.cli.output import say
 from colchis.errors import ColchisError, InputError
 
@@ -35,20 +36,21 @@ def root(
     """Run services, batch jobs and streams on one set of Linux hosts."""
 
 
-for family in (daemons, apps, planning, nodes, constraints, jobs, events, simulation):
+for family in (daemons, apps, logs, planning, nodes, constraints, jobs, events, simulation):
     family.register(app)
 
 
-def main() -> None:
-    """Run the command line of this process and exit with its code."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line, by default that of this process, and exit with its code."""
     try:
-        app()
+        app(arguments, prog_name="colchis")
     except InputError as error:
         for problem in error.problems:
             say(f"error: {problem}")
         sys.exit(2)
     except ColchisError as error:
-        say(f"error: {error}")
+        for line in str(error).splitlines():
+            say(f"error: {line}")
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

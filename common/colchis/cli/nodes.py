@@ -1,16 +1,15 @@
 """`node list|drain|undrain`: the hosts."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
+from colchis.cli.targets import NodeArgument
 from colchis.model.resources import CPUS, MEMORY, approximate_memory
-
-NodeArgument = Annotated[str, typer.Argument(help="The node's name.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -11,9 +11,11 @@ import typer
 from rich.table import Table
 
 from colchis.cli.connect import ConnectionOption, client
-from colchis.cli.output import Output, OutputOption, say, show, table
+from colchis.cli.output import Output, OutputOption, show, table
+from colchis.cli.targets import ContainerOption
 from colchis.errors import InputError, Problem
-from colchis.model.cluster import ContainerId
+from colchis.model.app import AppSpec
+from colchis.model.cluster import Cluster, ContainerId
 from colchis.specs import app_to_dict, read_apps, read_cluster
 from colchis.specs.schema import SCHEMAS, schema
 
@@ -96,10 +98,11 @@ def _plan_offline(
     ]
 
 
-def _read_both(specs: list[Path], cluster: Path) -> tuple[Any, Any]:
+def _read_both(specs: list[Path], cluster: Path) -> tuple[Cluster, tuple[AppSpec, ...]]:
     """Snapshot and apps, or every problem of both."""
     problems: list[Problem] = []
-    snapshot = apps = None
+    snapshot = Cluster()
+    apps: tuple[AppSpec, ...] = ()
     try:
         snapshot = read_cluster(cluster)
     except InputError as error:
@@ -174,7 +177,7 @@ def explain(
         typer.Argument(help="App specs (with --cluster), or the container to explain, live."),
     ] = None,
     cluster: ClusterOption = None,
-    container: Annotated[str | None, typer.Option(help="app/group/index")] = None,
+    container: ContainerOption = None,
     output: OutputOption = Output.TABLE,
     connection: ConnectionOption = None,
 ) -> None:
@@ -189,18 +192,26 @@ def explain(
     except ValueError as error:
         raise InputError.of(str(error), field="--container") from None
     if cluster is not None:
-        from colchis_master.lra import explain as explain_offline
-
-        snapshot, apps = _read_both([Path(spec) for spec in given], cluster)
-        explanation = explain_offline(snapshot, apps, ident).to_contract()
+        explanation = _explain_offline([Path(spec) for spec in given], cluster, ident)
     elif given:
         raise InputError.of("specs are explained on a snapshot; name one", field="--cluster")
     else:
         with client(connection) as master:
             explanation = master.explain(container)
     show(output, explanation, _explanation_tables(explanation))
-    if not any(node["fits"] and node["satisfied"] for node in explanation["nodes"]):
-        raise typer.Exit(1)
+
+
+def _explain_offline(specs: list[Path], cluster: Path, ident: ContainerId) -> dict[str, Any]:
+    from colchis_master.lra import UnknownContainerError
+    from colchis_master.lra import explain as explain_on
+
+    snapshot, apps = _read_both(specs, cluster)
+    try:
+        return explain_on(snapshot, apps, ident).to_contract()
+    except UnknownContainerError:
+        raise InputError.of(
+            f"neither the specs nor the snapshot have a container {ident}", field="--container"
+        ) from None
 
 
 def _explanation_tables(explanation: dict[str, Any]) -> Iterable[Table | str]:
@@ -224,6 +235,5 @@ def print_schema(
 ) -> None:
     """Print the JSON schema of a file that Colchis reads, for editors and checkers."""
     if kind not in SCHEMAS:
-        say(f"error: {kind!r} has no schema; choose from {', '.join(SCHEMAS)}")
-        raise typer.Exit(2)
+        raise InputError.of(f"{kind!r} has no schema; choose from {', '.join(SCHEMAS)}")
     print(json.dumps(schema(kind), indent=2))

@@ -6,6 +6,7 @@ write it, everything that talks to a master reads it.
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import platformdirs
@@ -21,8 +22,8 @@ class Connection(msgspec.Struct, frozen=True):
     ``jobs`` is the address of the job service and ``keys`` the folder of CURVE keys for it.
     """
 
-    api: str
-    token: str
+    api: Annotated[str, msgspec.Meta(pattern=r"^https?://\S+\Z")]
+    token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
     cluster: str = "colchis"
     jobs: str = ""
     keys: str = ""

@@ -13,6 +13,10 @@ from colchis.errors import ColchisError, InputError, Problem
 
 Json = dict[str, Any]
 
+SILENCE = 60.0
+"""Seconds without a sign of life after which a stream of events is given up; the master gives one
+every 15 seconds."""
+
 
 class Unreachable(ColchisError):  # noqa: N818  # said of a master, as in "host unreachable"
     """No answer from the master."""
@@ -34,12 +38,13 @@ class Client:
 
     def __init__(self, connection: Connection, timeout: float = 30.0) -> None:
         self.connection = connection
-        self._http = httpx.Client(
-            base_url=connection.api,
-            headers={"Authorization": f"Bearer {connection.token}"},
-            timeout=timeout,
-            trust_env=False,
-        )
+        headers = {"Authorization": f"Bearer {connection.token}"}
+        try:
+            self._http = httpx.Client(
+                base_url=connection.api, headers=headers, timeout=timeout, trust_env=False
+            )
+        except httpx.InvalidURL as error:
+            raise InputError.of(f"the connection's api is no URL: {error}") from None
 
     def __enter__(self) -> "Client":
         return self
@@ -119,10 +124,10 @@ class Client:
         return self._get("/v1/events", since=str(since), limit=str(limit))
 
     def follow_events(self, since: int) -> Iterator[Json]:
-        """Events from ``since`` on, for ever; ends when the connection does."""
+        """Events from ``since`` on, until the master is lost: then Unreachable is raised."""
         try:
             with self._http.stream(
-                "GET", "/v1/events/stream", params={"since": str(since)}, timeout=None
+                "GET", "/v1/events/stream", params={"since": str(since)}, timeout=SILENCE
             ) as answer:
                 if answer.is_error:
                     answer.read()
@@ -132,6 +137,7 @@ class Client:
                         yield json.loads(line[5:])
         except httpx.HTTPError as error:
             raise Unreachable(f"lost the master at {self.connection.api}: {error}") from None
+        raise Unreachable(f"the master at {self.connection.api} has ended the stream")
 
     def logs(self, container: str, offset: int, limit: int = 2**18) -> Json:
         path = f"/v1/logs/{quote(container, safe='/')}"
@@ -164,7 +170,10 @@ class Client:
             ) from None
         if answer.is_error:
             self._raise(answer)
-        found: Json = answer.json()
+        try:
+            found: Json = answer.json()
+        except ValueError:
+            raise Unreachable(f"what answers at {self.connection.api} is no master") from None
         return found
 
     def _raise(self, answer: httpx.Response) -> None:
