@@ -63,6 +63,8 @@ class Books:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
+        self.now = 0.0
+        """When the present turn began, monotonic seconds."""
         self.jobs: dict[str, Job] = {}
         self.tasks: dict[str, tuple[Job, Task]] = {}
         self.executors: dict[str, Executor] = {}

@@ -68,7 +68,7 @@ class Executors:
     def report(self, name: str, message: wire.FromExecutor, now: float) -> None:
         """What an executor that is known says, other than Register."""
         executor = self._books.executors[name]
-        executor.heard = now
+        executor.heard = self._books.now = now
         if isinstance(message, wire.Finished):
             self._finished(message)
         elif isinstance(message, wire.Suspended):

@@ -34,6 +34,7 @@ class Jobs:
         if wrong:
             self._books.say(ToClient(client, ask.Rejected(spec.job, "; ".join(wrong))))
             return
+        self._books.now = now
         job = Job.of(client, spec, now)
         self._books.jobs[job.id] = job
         for digest in digests:
@@ -96,6 +97,7 @@ class Jobs:
     def end(self, job: Job, state: str, failure: Failure | None) -> None:
         job.state = state
         job.failure = failure
+        job.ended = self._books.now
         if state != "finished":
             self._books.tell(sched.JobCancelled(self._books.id(), job.id))
         ended = ask.JobEnded(job.id, state, failure)  # type: ignore[arg-type]  # one of three words

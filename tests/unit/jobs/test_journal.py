@@ -1,0 +1,54 @@
+"""Accepted jobs on the disk."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from colchis.wire.jobs import StageSpec, Submit
+from colchis_master.jobs.journal import Journal, JournalError
+
+JOB = Submit("j", "name", 1, [StageSpec("s", "call", "0" * 32, 1, [b"x"])], [0])
+
+
+def test_jobs_and_functions_survive_and_epochs_grow(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite"
+    first = Journal(file)
+    assert first.next_epoch() == 1
+    first.write([("c", JOB)], {"0" * 32: b"f", "1" * 32: b"g"}, [])
+    # Not closed: as if the process had been killed.
+    second = Journal(file)
+    assert second.next_epoch() == 2
+    assert list(second.jobs()) == [("c", JOB)]
+    second.drop_functions_but({"0" * 32})
+    assert list(second.functions()) == [("0" * 32, b"f")]
+    second.write([], {}, ["j"])
+    assert list(second.jobs()) == []
+    first.close()
+    second.close()
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_unreadable_job_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite"
+    journal = Journal(file)
+    journal.write([("c", JOB)], {}, [])
+    with sqlite3.connect(file) as database:
+        database.execute("INSERT INTO jobs VALUES ('bad', 'c', x'ff')")
+    database.close()
+    assert list(journal.jobs()) == [("c", JOB)]
+    assert list(journal.jobs()) == [("c", JOB)]
+    journal.close()
+
+
+def test_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite"
+    file.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(file)
+    file.unlink()
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA user_version=9")
+    database.close()
+    with pytest.raises(JournalError, match="version 9; this program reads 1"):
+        Journal(file)
