@@ -1,6 +1,6 @@
 """The main job on one machine: a master and four agents, two apps, suspended and resumed.
 
-Everything is done through the `colchis` command, as its user would. Progress goes to standard
+What can be is done through the `colchis` command, as its user would. Progress goes to standard
 error; standard output holds the report, with ``-o json`` as one JSON object.
 """
 
@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from colchis.client.connection import read_connection
+from colchis.client.http import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 COLCHIS = [sys.executable, "-m", "colchis"]
@@ -34,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     quiet = parser.parse_args().output == "json"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="colchis-demo-"))
     demo = Demo(folder, quiet=quiet)
     report: dict[str, Any] = {}
@@ -42,7 +46,11 @@ def main() -> int:
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         demo.print_daemon_logs()
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         demo.stop_cluster()
         left = demo.leftovers()
         shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +84,8 @@ class Demo:
         self._show("run", *map(str, specs), "--timeout", str(PATIENCE))
         self._show("constraint", "list")
         placements = self._placements()
-        violations = self._json("status")["violations"]
+        with Client(read_connection(self._connection)) as master:
+            violations = master.violations()
         self._say("YCSB's core workloads A to F against the region servers")
         ycsb = self._ycsb()
         self._say("Training goes on beside it")
@@ -127,9 +136,9 @@ class Demo:
 
     def _start_cluster(self) -> None:
         with (self._folder / "up.log").open("wb") as log:
+            shape = ["--agents", "4", "--racks", "2", "--cpus", "2", "--memory", "1GiB"]
             self._up = subprocess.Popen(
-                [*COLCHIS, "up", "--state", str(self._folder), "--name", self._name]
-                + ["--agents", "4", "--racks", "2", "--cpus", "2", "--memory", "1GiB"],
+                [*COLCHIS, "up", "--state", str(self._folder), "--name", self._name, *shape],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -152,7 +161,7 @@ class Demo:
         if found.returncode:
             return False
         nodes = json.loads(found.stdout)["nodes"]
-        return sum(node["state"] == "ready" for node in nodes) == 4
+        return [node["state"] for node in nodes] == ["ready"] * 4
 
     def _placements(self) -> dict[str, str]:
         return {

@@ -123,7 +123,7 @@ class CgroupTree(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Remove the tree itself if it holds no group."""
+        """Remove the tree itself if it holds no group, and what is above and empty without it."""
 
     def exists(self, name: str) -> bool:
         """Whether the tree has this group."""

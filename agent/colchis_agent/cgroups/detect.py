@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colchis_agent.cgroups.base import CgroupTree
-from colchis_agent.cgroups.files import UnifiedFolder
+from colchis_agent.cgroups.files import UnifiedFolder, make_folder
 from colchis_agent.cgroups.none import NoCgroups
 from colchis_agent.cgroups.v1 import CONTROLLERS, V1Tree
 from colchis_agent.cgroups.v2 import V2Tree
@@ -128,7 +128,7 @@ def _open_v2(mount: Path, root_name: str) -> CgroupTree:
 
 def _can_make(folder: Path) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError:
         return False
     return os.access(folder, os.W_OK)

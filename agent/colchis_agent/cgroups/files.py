@@ -17,6 +17,8 @@ from cgroupspy.interfaces import (
     MultiLineIntegerFile,
 )
 
+MAKE_ATTEMPTS = 10
+
 
 class Folder:
     """One cgroup folder: the object that cgroupspy's descriptors read and write through."""
@@ -119,3 +121,29 @@ def remove_below(path: Path) -> None:
             folder.rmdir()
         except FileNotFoundError:
             continue
+
+
+def make_folder(path: Path) -> None:
+    """Make a cgroup and those above it, while other agents may be removing their empty ones."""
+    for _ in range(MAKE_ATTEMPTS):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            continue
+        return
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_upwards(path: Path) -> None:
+    """Remove an empty cgroup, then those above it that are empty without it.
+
+    Raises OSError where the first is not empty.
+    """
+    path.rmdir()
+    for folder in path.parents:
+        if folder.is_mount():
+            return
+        try:
+            folder.rmdir()
+        except OSError:
+            return

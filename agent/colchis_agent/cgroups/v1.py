@@ -13,9 +13,11 @@ from colchis_agent.cgroups.files import (
     cpu_v1,
     cpuacct_v1,
     folders_below,
+    make_folder,
     memory_v1,
     pids_below,
     remove_below,
+    remove_upwards,
 )
 
 CONTROLLERS = ("freezer", "cpu", "cpuacct", "memory", "pids")
@@ -37,7 +39,7 @@ class V1Tree(CgroupTree):
             raise CgroupError("cgroup v1 without its freezer cannot suspend anything")
         self._roots = {name: roots[name] for name in CONTROLLERS if name in roots}
         for root in self._roots.values():
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
 
     def _path(self, controller: str, name: str) -> Path:
         return self._roots[controller] / checked_name(name)
@@ -170,7 +172,7 @@ class V1Tree(CgroupTree):
         if not self.names():
             for root in self._roots.values():
                 if root.is_dir():
-                    root.rmdir()
+                    remove_upwards(root)
 
 
 def quota_us(cpus: float | None) -> int | None:

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from colchis_agent.cgroups.base import CgroupError, CgroupTree, Limits, Usage, checked_name
-from colchis_agent.cgroups.files import UnifiedFolder, folders_below, pids_below, remove_below
+from colchis_agent.cgroups.files import (
+    UnifiedFolder,
+    folders_below,
+    make_folder,
+    pids_below,
+    remove_below,
+    remove_upwards,
+)
 from colchis_agent.cgroups.v1 import PERIOD_US, quota_us
 
 WANTED = ("cpu", "memory", "pids")
@@ -26,7 +33,7 @@ class V2Tree(CgroupTree):
 
     def __init__(self, root: Path, top: Path | None) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         if top is not None:
             chain = [top]
             for part in root.relative_to(top).parts:
@@ -149,7 +156,7 @@ class V2Tree(CgroupTree):
 
     def close(self) -> None:
         if self._root.is_dir() and not self.names():
-            self._root.rmdir()
+            remove_upwards(self._root)
 
 
 def enable_controllers(folder: UnifiedFolder) -> None:

@@ -54,15 +54,16 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
     try:
-        cluster.start()
-        say(f"{name}: {agents} nodes are ready; state in {folder}")
-        say("use it from another terminal; Ctrl-C ends it and all that runs on it")
+        cluster.start(told.is_set)
+        if not told.is_set():
+            say(f"{name}: {agents} nodes are ready; state in {folder}")
+            say("use it from another terminal; Ctrl-C ends it and all that runs on it")
         while not told.wait(1.0):
             for daemon, code in cluster.ended():
                 say(f"error: {daemon} ended with code {code}; see {cluster.log(daemon)}")
                 raise typer.Exit(1)
-    finally:
         say(f"{name}: stopping")
+    finally:
         cluster.stop(5.0)
 
 

@@ -1,12 +1,13 @@
 """A whole cluster on this machine: one master and several agents, as processes of one folder."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,27 +53,45 @@ class LocalCluster:
         self._nodes = {f"n{number + 1}": f"r{number % racks + 1}" for number in range(agents)}
         self._share = share
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._claims = ExitStack()
+        self._lock = -1
 
-    def start(self) -> None:
-        """Start everything; returns when all nodes are ready. Raises ColchisError if not."""
+    def start(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Start everything; returns when all nodes are ready, or ``given_up`` says to stop.
+
+        Raises ColchisError where it cannot be, among others because such a cluster runs already.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._claim_all()
         make_secrets(self._folder / "keys", list(self._nodes))
         agents_port, api_port = free_ports(2)
         master = f"tcp://127.0.0.1:{agents_port}"
-        self._launch("master", "colchis_master.service", self._master(master, api_port))
+        self._write("master", self._master(master, api_port))
         for number, (node, rack) in enumerate(self._nodes.items()):
-            self._launch(node, "colchis_agent.service", self._agent(node, rack, number, master))
-        self._await_ready()
+            self._write(node, self._agent(node, rack, number, master))
+        for name in ("master", *self._nodes):
+            self._launch(name)
+        pids = [os.getpid(), *(daemon.pid for daemon in self._daemons.values())]
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{' '.join(map(str, pids))}\n".encode())
+        self._await_ready(given_up)
 
     def stop(self, grace: float) -> None:
-        """End all containers, then the daemons.
+        """End all containers, then the daemons, if any were started.
 
-        The master stops the apps, so that their containers end in good order; what is left after
+        An agent that died is started again for it, since only it can end its containers. The
+        master stops the apps, so that their containers end in good order; what is left after
         ``grace`` seconds and some patience is ended by the agents.
         """
+        if not self._daemons:
+            self._claims.close()
+            return
+        agents = [name for name in self._daemons if name != "master"]
+        for name, _ in list(self.ended()):
+            if name in agents:
+                self._launch(name)
         with suppress(ColchisError):
             self._stop_apps(grace)
-        agents = [name for name in self._daemons if name != "master"]
         for names in (agents, ["master"]):
             for name in names:
                 if name in self._daemons:
@@ -80,6 +99,7 @@ class LocalCluster:
             self._await_end(names)
         with suppress(FileNotFoundError):
             self._connection.unlink()
+        self._claims.close()
 
     def ended(self) -> Iterator[tuple[str, int]]:
         """Daemons that have ended by themselves, with their exit codes."""
@@ -92,19 +112,64 @@ class LocalCluster:
         """Where a daemon's output goes."""
         return self._folder / "logs" / f"{name}.log"
 
-    def _launch(self, name: str, module: str, settings: dict[str, Any]) -> None:
-        file = self._folder / "settings" / f"{name}.yaml"
+    def _claim_all(self) -> None:
+        """See that no other cluster has this folder, this name or this connection file.
+
+        The daemons hold the folder too, so that it is not free while one of them is left.
+        """
+        lock = self._claims.enter_context((self._folder / "lock").open("a+"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise ColchisError(
+                f"a cluster runs on {self._folder} already (processes {lock.read().strip()}); "
+                "end it first, or name another folder with --state"
+            ) from None
+        self._lock = lock.fileno()
+        name = self._claims.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        try:
+            name.bind(f"\0colchis-up-{os.getuid()}-{self._name}")
+        except OSError:
+            raise ColchisError(
+                f"a cluster named {self._name} runs on this machine already; end it first, or "
+                "give this one another --name"
+            ) from None
+        other = self._connected()
+        if other is not None:
+            raise ColchisError(
+                f"{self._connection} leads to the cluster {other}, which is running; end it first, "
+                "or name another file with --connection"
+            )
+
+    def _connected(self) -> str | None:
+        """The cluster that the connection file leads to, if one answers there."""
+        with suppress(ColchisError):
+            connection = read_connection(self._connection)
+            with Client(connection, timeout=2.0) as master:
+                return str(master.status()["cluster"])
+        return None
+
+    def _write(self, name: str, settings: dict[str, Any]) -> None:
+        file = self._settings(name)
         file.parent.mkdir(exist_ok=True)
         file.write_text(to_yaml(settings))
+
+    def _settings(self, name: str) -> Path:
+        return self._folder / "settings" / f"{name}.yaml"
+
+    def _launch(self, name: str) -> None:
+        module = "colchis_master.service" if name == "master" else "colchis_agent.service"
         log = self.log(name)
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             self._daemons[name] = subprocess.Popen(
-                [sys.executable, "-m", module, str(file)],
+                [sys.executable, "-m", module, str(self._settings(name))],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=(self._lock,),
             )
 
     def _master(self, listen: str, api_port: int) -> dict[str, Any]:
@@ -135,9 +200,9 @@ class LocalCluster:
             "stop_containers": True,
         }
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, given_up: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not self._is_ready():
+        while not (given_up() or self._is_ready()):
             for name, code in self.ended():
                 tail = self.log(name).read_text(errors="replace").splitlines()[-5:]
                 raise ColchisError("\n".join([f"{name} ended with code {code}:", *tail]))

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from colchis.model.app import AppSpec, Kind, Restart
 from colchis.wire.messages import (
     ContainerReport,
@@ -12,6 +14,7 @@ from colchis.wire.messages import (
     Start,
     Stop,
     Suspend,
+    Usage,
 )
 from colchis_master.core.entries import AppEntry, ContainerEntry, NodeEntry, Order
 from colchis_master.core.lifecycle import HELD, ContainerState, ContainerStep
@@ -46,7 +49,7 @@ class Containers:
                 return
             entry.report_seq = seq
         entry.absent = 0
-        entry.report = report
+        entry.report = _with_usage(report, entry.report)
         if report.state == "ended":
             self.ended(entry, report.exit or Exit("lost"), now)
             return
@@ -241,6 +244,16 @@ def wanted_order(entry: ContainerEntry) -> type[FromMaster] | None:
             return None if entry.suspended else Resume
         case _:
             return None
+
+
+def _with_usage(report: ContainerReport, before: ContainerReport | None) -> ContainerReport:
+    """A report made between two measurements says nothing of usage: what was known holds."""
+    if before is None or report.usage != Usage():
+        return report
+    known = before.usage
+    if report.state == "ended":
+        known = Usage(known.cpu_seconds)
+    return msgspec.structs.replace(report, usage=known)
 
 
 def describe_exit(found: Exit) -> str:

@@ -81,6 +81,12 @@ class SolverProcess:
         """The child's process id while there is one."""
         return None if self._child is None else self._child.pid
 
+    async def start(self) -> None:
+        """Have the child ready before the first round; if it is not, a round will tell why."""
+        async with self._turn:
+            with contextlib.suppress(OSError, EOFError, TimeoutError):
+                await self._ready()
+
     async def solve(
         self,
         cluster: Cluster,

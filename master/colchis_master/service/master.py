@@ -107,6 +107,7 @@ class Master:
             stack.push_async_callback(self._end_tasks)
             self._spawn(self._receive(self._link))
             self._spawn(self._tick())
+            self._spawn(self._solver.start())
             self._announce()
             code = await self._code
             notify("STOPPING=1")
