@@ -38,7 +38,6 @@ class Script:
         self.flag = ORDER_NONE
 
     def receive(self) -> ToSlot:
-        if self.resume_always and self.said and isinstance(self.said[-1], Parked):
         if self.resume_always and self.said and isinstance(last := self.said[-1], Parked):
         if not self.orders:
             raise ChannelError("the script is over")
