@@ -138,8 +138,21 @@ class Solver:
                 highs.addRow(-highspy.kHighsInf, limit, len(indices), indices, factors)
             if warm:
                 self._offer_start(highs, highspy)
+            self._stop_at(highs, highspy, self._clock() + seconds)
             highs.run()
         return self._answer(highs, highspy)
+
+    def _stop_at(self, highs: Any, highspy: Any, end: float) -> None:
+        """Interrupt HiGHS at a moment: by itself it looks at the clock too seldom."""
+        kinds = highspy.cb.HighsCallbackType
+
+        def interrupt(_kind: Any, _text: str, _out: Any, control: Any, _data: Any) -> None:
+            if self._clock() > end:
+                control.user_interrupt = True
+
+        highs.setCallback(interrupt, None)
+        highs.startCallback(kinds.kCallbackSimplexInterrupt)
+        highs.startCallback(kinds.kCallbackMipInterrupt)
 
     def _offer_start(self, highs: Any, highspy: Any) -> None:
         if self._columns is not None:
@@ -157,18 +170,17 @@ class Solver:
         statuses = highspy.HighsModelStatus
         if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible):
             raise NoSolutionError("the model has no solution")
-        if status not in (statuses.kOptimal, statuses.kTimeLimit, statuses.kModelEmpty):
+        late = status in (statuses.kTimeLimit, statuses.kInterrupt)
+        if not late and status not in (statuses.kOptimal, statuses.kModelEmpty):
             raise SolverFailedError(f"HiGHS ended with {highs.modelStatusToString(status)}")
         value = info.objective_function_value
-        if status is statuses.kTimeLimit and (
-            info.primal_solution_status != 2 or abs(value) >= _INFINITE
-        ):
+        if late and (info.primal_solution_status != 2 or abs(value) >= _INFINITE):
             return None
         columns = list(highs.getSolution().col_value)
         bound = value if status == statuses.kModelEmpty else info.mip_dual_bound
         if status == statuses.kOptimal and info.mip_gap <= 1e-9:
             bound = value
-        return Answer(value, bound, columns, status != statuses.kTimeLimit)
+        return Answer(value, bound, columns, not late)
 
     def assigned(self, columns: Sequence[float]) -> Assigned:
         """The assignments that a solution stands for."""

@@ -1,0 +1,1 @@
+"""The placement side measured against the claims of Medea, one command each."""
