@@ -1,0 +1,1 @@
+"""The master as a process, with real agents and containers."""
