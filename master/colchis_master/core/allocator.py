@@ -13,7 +13,7 @@ from colchis_master.constraints.ledger import EPSILON, Kind
 from colchis_master.core.entries import ContainerEntry
 from colchis_master.core.state import State
 
-LOOKS = 64
+LOOKS = 32
 """Nodes whose extents are compared where none is without a miss."""
 
 

@@ -23,6 +23,7 @@ from colchis_master.core.moves import Moves
 from colchis_master.core.nodes import Nodes
 from colchis_master.core.records import Record
 from colchis_master.core.restore import restore
+from colchis_master.core.room import Room
 from colchis_master.core.rounds import Rounds
 from colchis_master.core.settings import ASLEEP, CoreSettings
 from colchis_master.core.state import State
@@ -41,7 +42,8 @@ class MasterCore:
         self.allocator = Allocator(self.state)
         self.containers = Containers(self.state)
         self.nodes = Nodes(self.state, self.containers, self.allocator)
-        self.rounds = Rounds(self.state, self.allocator)
+        self.room = Room(self.state, self.containers)
+        self.rounds = Rounds(self.state, self.allocator, self.room)
         self.moves = Moves(self.state, self.containers, self.allocator)
         self.apps = Apps(self.state, self.containers)
         self._last: float | None = None

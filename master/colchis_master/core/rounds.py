@@ -16,6 +16,7 @@ from colchis_master.core.allocator import Allocator
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import Planned
 from colchis_master.core.lifecycle import HELD, ContainerState, NodeState
+from colchis_master.core.room import Room
 from colchis_master.core.state import State
 
 FAILED_ROUND = 5.0
@@ -25,11 +26,12 @@ FAILED_ROUND = 5.0
 class Rounds:
     """``last`` tells of the last round, for people."""
 
-    def __init__(self, state: State, allocator: Allocator) -> None:
+    def __init__(self, state: State, allocator: Allocator, room: Room) -> None:
         self.last: dict[str, Any] | None = None
         self.number = 0
         self._state = state
         self._allocator = allocator
+        self._room = room
         self._asked: dict[str, AppSpec] | None = None
         self._next = 0.0
         self._version = -1
@@ -62,8 +64,10 @@ class Rounds:
 
     def _alone(self, app: AppEntry, now: float) -> bool:
         """Whether an app's containers are placed one by one."""
-        if app.refused or app.spec.kind is Kind.BATCH:
-            return not app.refused
+        if app.refused:
+            return False
+        if app.spec.kind is Kind.BATCH:
+            return not self._room.kept(now)
         begun = any(e.state is not ContainerState.PENDING for e in app.containers.values())
         return begun and not self._whole(app, now)
 
@@ -145,7 +149,7 @@ class Rounds:
             if plan is None:
                 app.fresh = True
             elif not plan.placed:
-                self._left_out(app, plan)
+                self._left_out(app, plan, now)
             elif self._commit(app, plan):
                 placed += 1
             else:
@@ -178,7 +182,7 @@ class Rounds:
         app.reasons = ()
         return True
 
-    def _left_out(self, app: AppEntry, plan: AppPlan) -> None:
+    def _left_out(self, app: AppEntry, plan: AppPlan, now: float) -> None:
         state = self._state
         if self._runs(app):
             missing = [e for e in app.containers.values() if e.state is ContainerState.PENDING]
@@ -192,6 +196,8 @@ class Rounds:
         app.reasons = plan.reasons
         if plan.never and all(n.state is NodeState.READY for n in state.nodes.values()):
             refuse(state, app, plan.reasons)
+        elif not plan.never:
+            self._room.make(app, now)
 
     def _note(self, plan: Plan, placed: int, conflicts: int) -> None:
         self.last = {

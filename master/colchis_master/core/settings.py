@@ -22,6 +22,7 @@ class CoreSettings:
     order_again: float = 3.0
     retry_round: float = 10.0
     away_share: float = 0.25
+    make_room: str = "never"
     api: str = ""
     token: str = ""
     jobs: str = ""
