@@ -124,7 +124,8 @@ class Client(Executor):
             payloads=[self.pickle(chunk) for chunk in chunks],
         )
         ordered: Ordered[list[T]] = Ordered(len(chunks))
-        job = self._spec(getattr(fn, "__name__", "map"), self.priority, self.retries, [stage])
+        name = getattr(fn, "__name__", "map")
+        job = self._spec(name, self.priority, self.retries, [stage], independent=True)
         for future in ordered.futures:
             self._note(future)
         self._connection.submit(job, {digest: function}, ordered)
@@ -259,10 +260,19 @@ class Client(Executor):
             raise
         return future
 
-    def _spec(self, name: str, priority: int, retries: int, stages: list[StageSpec]) -> Submit:
+    def _spec(
+        self,
+        name: str,
+        priority: int,
+        retries: int,
+        stages: list[StageSpec],
+        *,
+        independent: bool = False,
+    ) -> Submit:
         number = next(self._numbers)
         job = f"{self.name}-{number}"
-        return Submit(job, name, priority, stages, [len(stages) - 1], retries)
+        last = [len(stages) - 1]
+        return Submit(job, name, priority, stages, last, retries, independent=independent)
 
     def _note(self, future: Future[Any]) -> None:
         with self._lock:

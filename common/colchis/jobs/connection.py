@@ -38,6 +38,9 @@ class Listener(Protocol):
     def result(self, stage: int, index: int, data: bytes) -> None:
         """One task's pickled result; comes once per task."""
 
+    def broken(self, stage: int, index: int, failure: Failure) -> None:
+        """One of independent tasks has failed for good; instead of its result."""
+
     def ended(self, state: str, failure: Failure | None) -> None:
         """The job has ended; every result came before."""
 
@@ -217,6 +220,12 @@ class Connection:
     def _take(self, message: ask.ToClient) -> None:
         if isinstance(message, ask.TaskDone):
             self._task_done(message)
+        elif isinstance(message, ask.TaskBroken):
+            awaited = self._jobs.get(message.job)
+            place = (message.stage, message.index)
+            if awaited is not None and place not in awaited.got:
+                awaited.got.add(place)
+                awaited.listener.broken(*place, message.failure)
         elif isinstance(message, ask.JobEnded):
             self._job_ended(message)
         elif isinstance(message, ask.Accepted):

@@ -53,6 +53,10 @@ class Collector(Generic[T]):
             # A class that cannot be loaded here must not end the connection's thread.
             self._error = error
 
+    def broken(self, stage: int, index: int, failure: Failure) -> None:
+        """Fail as a whole."""
+        self._error = exception_of(failure)
+
     def ended(self, state: str, failure: Failure | None) -> None:
         """Settle the future."""
         # A future that was cancelled meanwhile stays so.
@@ -106,6 +110,11 @@ class Ordered(Generic[T]):
                 self.futures[index].set_exception(error)
             else:
                 self.futures[index].set_result(value)
+
+    def broken(self, stage: int, index: int, failure: Failure) -> None:
+        """Settle one future."""
+        with suppress(InvalidStateError):
+            self.futures[index].set_exception(exception_of(failure))
 
     def ended(self, state: str, failure: Failure | None) -> None:
         """Settle those that have no result."""

@@ -52,7 +52,10 @@ class StageSpec(Struct, frozen=True):
 
 
 class Submit(Struct, frozen=True, tag="submit"):
-    """A job. Results of the stages in ``deliver`` are sent to the client as they come."""
+    """A job. Results of the stages in ``deliver`` are sent to the client as they come.
+
+    With ``independent``, for a single stage, a task that fails for good leaves the others alone.
+    """
 
     job: Name
     name: Text
@@ -61,6 +64,7 @@ class Submit(Struct, frozen=True, tag="submit"):
     deliver: list[Index]
     retries: Annotated[int, Meta(ge=0, le=100)] = 3
     weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    independent: bool = False
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -148,6 +152,15 @@ class TaskDone(Struct, frozen=True, tag="task-done"):
     results: list[Input]
 
 
+class TaskBroken(Struct, frozen=True, tag="task-broken"):
+    """A task of a job of independent tasks has failed for good."""
+
+    job: Name
+    stage: Index
+    index: Index
+    failure: Failure
+
+
 class JobEnded(Struct, frozen=True, tag="job-ended"):
     """The job's end; every result was sent before."""
 
@@ -208,7 +221,9 @@ class Status(Struct, frozen=True, tag="status"):
     executors: list[ExecutorStatus]
 
 
-ToClient: TypeAlias = Greeting | Accepted | Rejected | TaskDone | JobEnded | Status | WhoAreYou
+ToClient: TypeAlias = (
+    Greeting | Accepted | Rejected | TaskDone | TaskBroken | JobEnded | Status | WhoAreYou
+)
 
 FROM_CLIENT: Codec[FromClient] = Codec(FromClient, limit=MAX_MESSAGE)
 TO_CLIENT: Codec[ToClient] = Codec(ToClient, limit=MAX_MESSAGE)

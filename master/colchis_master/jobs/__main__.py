@@ -25,14 +25,15 @@ from colchis_master.tasks.scheduler import TaskScheduler
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """What a job service needs to know.
 
-    ``clients`` and ``executors`` are addresses to bind; ``journal`` a file, or empty to keep jobs
+    ``clients`` and ``executors`` are addresses to bind, the latter empty where both use one;
+    ``journal`` a file, or empty to keep jobs
     in memory only; ``options`` those of the task scheduler; ``patience`` and ``client_patience``
     the seconds after which silent executors and clients are given up; ``tied``: end when the
     parent process does.
     """
 
     clients: str
-    executors: str
+    executors: str = ""
     journal: str = ""
     policy: str = "lma"
     options: dict[str, float | int | None] = {}
@@ -59,9 +60,12 @@ def serve(config: Config) -> int:
     )
     sockets = PlainSockets()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    clients, executors = sockets.server(context), sockets.server(context)
+    clients = sockets.server(context)
     clients.bind(config.clients)
-    executors.bind(config.executors)
+    executors = clients
+    if config.executors not in ("", config.clients):
+        executors = sockets.server(context)
+        executors.bind(config.executors)
     service = JobService(core, clients=clients, executors=executors, journal=journal)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())

@@ -42,6 +42,9 @@ class Clients:
                     if task.results is not None:
                         done = ask.TaskDone(job_id, number, task.index, task.results)
                         self._books.say(ToClient(name, done))
+                    elif task.broken is not None:
+                        broken = ask.TaskBroken(job_id, number, task.index, task.broken)
+                        self._books.say(ToClient(name, broken))
             if job.over:
                 ended = ask.JobEnded(job_id, job.state, job.failure)  # type: ignore[arg-type]  # as above
                 self._books.say(ToClient(name, ended))

@@ -163,8 +163,18 @@ class Executors:
         task.failures += 1
         retry = task.failures <= job.spec.retries
         self._tell_failed(attempt, retry=retry)
-        if not retry:
+        if retry:
+            return
+        if not job.spec.independent:
             self._jobs.end(job, "failed", message.failure)
+            return
+        task.turn(Turn.FINISH)
+        task.broken, task.shown = message.failure, "failed"
+        job.stages[task.stage].left -= 1
+        broken = ask.TaskBroken(job.id, task.stage, task.index, message.failure)
+        self._books.say(ToClient(job.client, broken))
+        if job.stages[task.stage].complete:
+            self._jobs.hand_over(job)
 
     def _tell_failed(self, attempt: Attempt, *, retry: bool) -> None:
         self._books.tell(

@@ -7,7 +7,7 @@ written, and only then is anything sent.
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 import zmq
@@ -15,8 +15,8 @@ import zmq
 from colchis.jobs.sockets import arrived, send
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
-from colchis.wire.codec import WireError
-from colchis.wire.work import PROTOCOL
+from colchis.wire.codec import Codec, WireError
+from colchis.wire.work import MAX_MESSAGE, PROTOCOL
 from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
@@ -24,6 +24,11 @@ from colchis_master.jobs.status import status
 
 log = structlog.get_logger("jobs")
 
+MESSAGES: Codec[ask.FromClient | wire.FromExecutor] = Codec(
+    ask.FromClient | wire.FromExecutor, limit=MAX_MESSAGE
+)
+FROM_EXECUTOR = get_args(wire.FromExecutor)
+Taker = Callable[[bytes, Any, float], None]
 TURN = 256
 """Messages taken in from each side before the core's decisions are sent."""
 HOLD = 0.002
@@ -73,8 +78,8 @@ class Peers:
 class JobService:
     """Serves clients and executors until told to stop.
 
-    ``clients`` and ``executors`` are bound ROUTER sockets. Without a journal, jobs are lost with
-    the service.
+    ``clients`` and ``executors`` are bound ROUTER sockets, or one for both. Without a journal,
+    jobs are lost with the service.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class JobService:
         self._core = core
         self._clients = Peers(clients)
         self._executors = Peers(executors)
+        self._sockets = list(dict.fromkeys((executors, clients)))
         self._journal = journal
         self._stopping = False
         self._results_due: float | None = None
@@ -117,8 +123,8 @@ class JobService:
         """Serve."""
         core = self._core
         poller = zmq.Poller()
-        poller.register(self._clients.socket, zmq.POLLIN)
-        poller.register(self._executors.socket, zmq.POLLIN)
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
         tick = time.monotonic() + TICK
         while not self._stopping:
             wakeup = core.next_wakeup()
@@ -127,8 +133,8 @@ class JobService:
             wait = max(0.0, first - time.monotonic())
             poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
-            self._drain(self._executors.socket, self._from_executor, now)
-            self._drain(self._clients.socket, self._from_client, now)
+            for socket in self._sockets:
+                self._drain(socket, now)
             if now >= due:
                 core.tick(now)
                 if now >= tick:
@@ -139,22 +145,22 @@ class JobService:
         self._executors.flush()
         self._clients.flush()
 
-    def _drain(
-        self,
-        socket: "zmq.Socket[bytes]",
-        take: Callable[[bytes, bytes, float], None],
-        now: float,
-    ) -> None:
+    def _drain(self, socket: "zmq.Socket[bytes]", now: float) -> None:
+        take_client: Taker = self._from_client if socket is self._clients.socket else _refuse
+        take_executor: Taker = self._from_executor if socket is self._executors.socket else _refuse
         for routing, *frames in arrived(socket, TURN):
             for frame in frames:
                 try:
-                    take(routing, frame, now)
+                    message = MESSAGES.decode(frame)
+                    if isinstance(message, FROM_EXECUTOR):
+                        take_executor(routing, message, now)
+                    else:
+                        take_client(routing, message, now)
                 except WireError as error:
                     self.dropped += 1
                     log.warning("message dropped", why=str(error))
 
-    def _from_executor(self, routing: bytes, data: bytes, now: float) -> None:
-        message = wire.FROM_EXECUTOR.decode(data)
+    def _from_executor(self, routing: bytes, message: wire.FromExecutor, now: float) -> None:
         if isinstance(message, wire.Register):
             self._executors.learn(message.executor, routing)
             self._core.executors.register(message, now)
@@ -166,8 +172,7 @@ class JobService:
             return
         self._core.executors.report(name, message, now)
 
-    def _from_client(self, routing: bytes, data: bytes, now: float) -> None:
-        message = ask.FROM_CLIENT.decode(data)
+    def _from_client(self, routing: bytes, message: ask.FromClient, now: float) -> None:
         core = self._core
         if isinstance(message, ask.Hello):
             if message.protocol != PROTOCOL:
@@ -230,3 +235,7 @@ class JobService:
         for digest, _ in list(journal.functions()):
             core.books.functions.drop(digest, "journal")
         journal.drop_functions_but(used)
+
+
+def _refuse(_routing: bytes, message: object, _now: float) -> None:
+    raise WireError(f"{type(message).__name__} does not belong here")

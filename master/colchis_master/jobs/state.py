@@ -63,6 +63,7 @@ class Task:
     shown: str = ""
     memory: int = 0
     reason: str = ""
+    broken: Failure | None = None
 
     def turn(self, turn: Turn) -> None:
         """Take a step of the table; raises :class:`IllegalTurnError` where there is none."""
@@ -128,6 +129,8 @@ def problems(spec: Submit) -> list[str]:
     """What is wrong with a submission beyond the types of its fields; empty where nothing is."""
     found: list[str] = []
     names: set[str] = set()
+    if spec.independent and len(spec.stages) != 1:
+        found.append("independent: only for a job of one stage")
     if not spec.stages:
         found.append("stages: a job has at least one")
     for number, stage in enumerate(spec.stages):

@@ -39,6 +39,8 @@ class Script:
 
     def receive(self) -> ToSlot:
         if self.resume_always and self.said and isinstance(last := self.said[-1], Parked):
+            self.said.pop()
+            return Go(last.attempt)
         if not self.orders:
             raise ChannelError("the script is over")
         order = self.orders.pop(0)

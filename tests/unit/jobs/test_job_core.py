@@ -251,6 +251,26 @@ def test_failure_past_the_limit_ends_the_job_and_its_other_tasks() -> None:
     assert not results(world, "j")
 
 
+def test_independent_tasks_fail_alone() -> None:
+    world = World(1, 2, random.Random(0))
+    world.submit(ask.Submit("j", "j", 2, [stage("a", 2)], [0], 0, independent=True))
+    while world.orders["e0"]:
+        world.obey("e0", world.orders["e0"].popleft())
+    first, second = sorted(world.running["e0"])
+    failure = Failure("no")
+    del world.running["e0"][first]
+    world.report("e0", wire.Failed(first, failure))
+    assert ask.TaskBroken("j", 0, 0, failure) in world.to_client
+    assert not ends(world, "j")
+    world.finish("e0", second)
+    assert [done.index for done in results(world, "j")] == [1]
+    assert ends(world, "j") == ["finished"]
+    world.to_client.clear()
+    world.core.clients.hello(ask.Hello("c", jobs=["j"]), world.now)
+    world.take()
+    assert ask.TaskBroken("j", 0, 0, failure) in world.to_client
+
+
 def test_cancelled_job_leaves_nothing_running() -> None:
     world = World(2, 2, random.Random(3))
     world.submit(diamond("j"))
