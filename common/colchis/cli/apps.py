@@ -12,21 +12,14 @@ from rich.table import Table
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, console_for_people, say, show, table
 from colchis.cli.targets import AppArguments, MaybeAppArgument, Target, TargetArguments
+from colchis.cli.waiting import POLL, TimeoutOption, WaitOption, wait_until
 from colchis.client.http import Client, Refusal
 from colchis.errors import ColchisError, InputError, Problem
 from colchis.model.resources import approximate_memory
 from colchis.specs import app_to_dict, read_apps
 
-POLL = 0.2
-"""Seconds between looks at the master while a verb waits."""
-
 _SETTLED = {"running", "ended", "refused", "failed", "suspended"}
 _WELL = {"running", "ended", "suspended"}
-
-WaitOption = Annotated[bool, typer.Option(help="Wait until it is so.")]
-TimeoutOption = Annotated[
-    float, typer.Option(help="Seconds to wait before giving up with exit code 1.", min=0)
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -187,7 +180,7 @@ def stop(
                 refused.append(str(refusal))
         if not wait:
             say("stopping")
-        elif not _until(lambda: all(_is_gone(master, name) for name in apps), timeout):
+        elif not wait_until(lambda: all(_is_gone(master, name) for name in apps), timeout):
             refused.append(f"something of them still runs after {timeout:g} s")
     if refused:
         raise ColchisError("\n".join(refused))
@@ -245,19 +238,9 @@ def _switch(
             order(master, target.app, single, None if single else target.group)
         if timeout is None:
             return
-        if not _until(lambda: not missing(), timeout):
+        if not wait_until(lambda: not missing(), timeout):
             late = (
                 ": ".join([f"{c['container']} is {c['state']}", *c["reasons"]]) for c in missing()
             )
             raise ColchisError("\n".join([f"not all {state} after {timeout:g} s", *late]))
     say(f"{', '.join(map(str, targets))}: {state}")
-
-
-def _until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Whether ``condition`` came true in time."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL)
-    return True

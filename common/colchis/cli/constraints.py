@@ -50,7 +50,9 @@ def add(
     constraint: Annotated[str, typer.Argument(help='Such as "{web, {web, 0, 1}, rack}".')],
     name: Annotated[str, typer.Option(help="To remove it by, and to read in reports.")] = "",
     weight: Annotated[float, typer.Option(min=0)] = 1.0,
-    hard: Annotated[bool, typer.Option(help="Never to be broken by a placement.")] = False,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Never to be broken by a placement.")
+    ] = False,
     expires: Annotated[str, typer.Option(help="A lifetime, such as 2h.")] = "",
     connection: ConnectionOption = None,
 ) -> None:

@@ -9,6 +9,9 @@ from rich.table import Table
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
 from colchis.cli.targets import NodeArgument
+from colchis.cli.waiting import TimeoutOption, WaitOption, wait_until
+from colchis.client.http import Client
+from colchis.errors import ColchisError
 from colchis.model.resources import CPUS, MEMORY, approximate_memory
 
 
@@ -51,11 +54,26 @@ def _amount(amounts: dict[str, int], name: str) -> int:
     return amounts.get(name, 0)
 
 
-def drain(node: NodeArgument, connection: ConnectionOption = None) -> None:
+def drain(
+    node: NodeArgument,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 300.0,
+    connection: ConnectionOption = None,
+) -> None:
     """Place nothing new on a node and move what runs there elsewhere."""
     with client(connection) as master:
         master.drain(node)
-    say(f"{node}: draining")
+        if not wait:
+            say(f"{node}: draining")
+        elif wait_until(lambda: not _left(master, node), timeout):
+            say(f"{node}: drained")
+        else:
+            left = _left(master, node)
+            raise ColchisError(f"{node} still has {left} containers after {timeout:g} s")
+
+
+def _left(master: Client, node: str) -> int:
+    return sum(found["containers"] for found in master.nodes() if found["node"] == node)
 
 
 def undrain(node: NodeArgument, connection: ConnectionOption = None) -> None:

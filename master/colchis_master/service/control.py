@@ -17,7 +17,7 @@ from colchis_master.core import events as ask
 from colchis_master.core.core import MasterCore
 from colchis_master.lra import ALGORITHMS, UnknownContainerError, explain
 from colchis_master.service.feed import Feed
-from colchis_master.service.logs import LogReads
+from colchis_master.service.logs import LogReads, whole_text
 from colchis_master.service.views import Views
 
 
@@ -117,11 +117,9 @@ class MasterControl:
         chunk = await self._logs.read(
             container, offset, limit, lambda message: self._shell.send(node, message)
         )
-        return {
-            "data": chunk.data.decode(errors="replace"),
-            "next_offset": chunk.next_offset,
-            "ended": chunk.ended,
-        }
+        # The longest character has four bytes: a smaller limit might never hold a whole one.
+        text, left = whole_text(chunk.data, final=chunk.ended or limit < 4)
+        return {"data": text, "next_offset": chunk.next_offset - left, "ended": chunk.ended}
 
     def apps(self) -> Json:
         return self._views.apps()

@@ -1,6 +1,7 @@
 """Reading containers' output from their agents."""
 
 import asyncio
+import codecs
 from collections.abc import Callable
 
 from colchis.wire.messages import LogChunk, ReadLog
@@ -42,3 +43,13 @@ class LogReads:
         future = self._waiting.get(chunk.request)
         if future is not None and not future.done():
             future.set_result(chunk)
+
+
+def whole_text(data: bytes, *, final: bool) -> tuple[str, int]:
+    """The text in ``data``, and the bytes at its end that begin a character still to come.
+
+    Those are left for the next read, unless ``final``; what is no UTF-8 is replaced.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data, final)
+    return text, len(decoder.getstate()[0])

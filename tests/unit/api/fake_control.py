@@ -207,7 +207,7 @@ class FakeControl:
                     "unenforced": [],
                     "usage": {"cpus_used": 0.5, "memory_used": GIB, "memory_total": 8 * GIB},
                     "heartbeat_age": 0.5,
-                    "containers": 1,
+                    "containers": int(name not in self.drained or name == "n2"),
                 }
                 for name in ("n1", "n2")
             ]

@@ -1,6 +1,7 @@
 """The OpenAPI description, held against the application."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -95,3 +96,26 @@ def test_the_description_is_sound(api: httpx.Client) -> None:
             named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
             assert named == set(re.findall(r"{(\w+)}", path))
             assert operation["summary"] and operation["responses"]
+
+
+def test_the_page_has_each_operation_with_what_it_takes_and_answers() -> None:
+    page = (Path(__file__).parents[3] / "docs/http.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z]+ \S+)` \|(.*)\|$", page, re.MULTILINE))
+    assert set(rows) == {f"{op.method.upper()} {op.path}" for op in OPERATIONS}
+    for operation in OPERATIONS:
+        takes, answers = re.split(
+            r"(?<!\\)\|", rows[f"{operation.method.upper()} {operation.path}"]
+        )
+        fields = operation.body.__struct_fields__ if operation.body else ()
+        named = re.findall(r"`(\w+)`", takes)
+        if "the same" not in takes:
+            assert named == [*fields]
+        for name, _ in operation.query:
+            assert f"?{name}=" in takes
+        assert set(re.findall(r"`(\w+)`", answers.split(", each")[0])) <= {
+            *operation.answers,
+            *("ok", "spec", "app", "state", "containers", "node", "drained", "constraint"),
+            "constraints",
+        }
+        if operation.status != 200:
+            assert answers.strip().startswith(str(operation.status))

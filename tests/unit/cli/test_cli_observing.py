@@ -175,6 +175,9 @@ def test_nodes(live: FakeControl) -> None:
     assert "drained" in shown and "2.5/4" in shown and "rack=r1" in shown
     assert colchis("node", "undrain", "n1").code == 0
     assert live.drained == set()
+    assert colchis("node", "drain", "n1", "--wait").err == "n1: drained\n"
+    late = colchis("node", "drain", "n2", "--wait", "--timeout", "0.3")
+    assert (late.code, late.err) == (1, "error: n2 still has 1 containers after 0.3 s\n")
     assert colchis("node", "drain", "n9").err == "error: there is no node n9\n"
 
 
