@@ -83,6 +83,7 @@ class Demo:
         specs = [ROOT / f"examples/{app}/{app}.yaml" for app in ("hbase", "tensorflow")]
         self._show("run", *map(str, specs), "--timeout", str(PATIENCE))
         self._show("constraint", "list")
+        snapshot = self._json("snapshot")
         placements = self._placements()
         with Client(read_connection(self._connection)) as master:
             violations = master.violations()
@@ -108,6 +109,7 @@ class Demo:
         self._show("stop", "tensorflow", "hbase", "--grace", "3")
         return {
             "placements": placements,
+            "snapshot": snapshot,
             "violations": violations,
             "ycsb": ycsb,
             "training": {"started": started, "resumed": resumed, "ended": ended},
