@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from colchis.errors import ColchisError
+
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """What an executor needs to know.
@@ -21,8 +23,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     and ``host`` the name under which others reach that; ``work`` a folder for logs and spilled
     results; ``grace`` the seconds a task has to yield before it is frozen; ``heartbeat`` in
     seconds; ``store_memory`` the bytes of results kept in memory; ``preload`` modules imported
-    before slots are forked; ``keys`` a folder with the CURVE keys (see ``colchis.jobs.keys``),
-    empty for socket files; ``tied``: end when the parent process does.
+    before slots are forked; ``key`` a file with our CURVE key and ``allowed`` a path with those of
+    peers and clients (see ``colchis.wire.keys``), empty for loopback and socket files; ``tied``:
+    end when the parent process does.
     """
 
     executor: str
@@ -39,6 +42,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat: float = 1.0
     store_memory: int | None = None
     preload: list[str] = []
+    key: str = ""
+    allowed: str = ""
     tied: bool = False
 
 
@@ -73,11 +78,11 @@ def serve(config: Config) -> int:
     try:
         import zmq
 
-        from colchis.jobs.sockets import PlainSockets
+        from colchis.jobs.secure import sockets_for
         from colchis_agent.executor.supervisor import Supervisor
 
         wake_soon()
-        sockets = PlainSockets()
+        sockets = sockets_for(config.key, config.allowed, config.bind)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         memory = config.memory // 4 if config.store_memory is None else config.store_memory
         store = Store(
@@ -89,8 +94,7 @@ def serve(config: Config) -> int:
             host=config.host,
             memory=memory,
         )
-        service = sockets.client(context)
-        service.connect(config.service)
+        service = sockets.connect(context, config.service)
         supervisor = Supervisor(
             name=config.executor,
             node=config.node,
@@ -128,7 +132,11 @@ def main(arguments: list[str]) -> int:
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return 2
-    return serve(config)
+    try:
+        return serve(config)
+    except ColchisError as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

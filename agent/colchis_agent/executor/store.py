@@ -61,7 +61,9 @@ class Store:
         address = self._public.getsockopt_string(zmq.LAST_ENDPOINT)
         scheme, _, rest = address.partition("://")
         port = rest.rpartition(":")[2]
-        self.address = f"tcp://{host}:{port}" if scheme == "tcp" and host else address
+        if scheme == "tcp" and host:
+            address = f"tcp://{host}:{port}"
+        self.address = address + sockets.suffix
         self.spilled = 0
         """Bytes written to the disk so far."""
         self.held = 0
@@ -189,11 +191,9 @@ class Store:
             return
         peer = self._peers.get(address)
         if peer is None:
-            peer = self._sockets.client(self._context)
             try:
-                peer.connect(address)
+                peer = self._sockets.connect(self._context, address)
             except zmq.ZMQError:
-                peer.close(0)
                 self._fetches[key] = Fetch(time.monotonic(), [])
                 return
             self._peers[address] = peer
@@ -248,8 +248,7 @@ class SlotResults:
 
     def _ask(self, message: Get | Put) -> object:
         if self._socket is None:
-            self._socket = PlainSockets().client(zmq.Context())
-            self._socket.connect(self._address)
+            self._socket = PlainSockets().connect(zmq.Context(), self._address)
         self._socket.send(STORE.encode(message))
         while True:
             answer = STORE.decode(self._socket.recv())

@@ -20,13 +20,16 @@ def connect(
     priority: str | int = "batch",
     retries: int = 0,
     timeout: float = 60.0,
+    key: str | None = None,
     **settings: Any,
 ) -> "Client":
     """Connect to a job service; the result is a ``concurrent.futures.Executor``.
 
     ``address`` is where the service listens to clients, by default what the environment's
-    ``COLCHIS_JOBS`` says. ``"local"`` starts a service and so many ``executors`` with so many
-    ``cores`` each on this machine, which end with the client; ``settings`` are then those of
+    ``COLCHIS_JOBS`` says; ``key`` is the file of our CURVE key (default: ``COLCHIS_JOBS_KEY``),
+    needed where the address ends in that of the service, ``|KEY``. ``"local"`` starts a service
+    and so many ``executors`` with so many ``cores`` each on this machine, which end with the
+    client; ``settings`` are then those of
     ``colchis.jobs.local.LocalCluster`` (``policy``, ``memory``, ``options``, ...). Raises
     ColchisError where nobody answers within ``timeout`` seconds.
     """
@@ -42,7 +45,10 @@ def connect(
         if settings:
             wrong = ", ".join(sorted(settings))
             raise InputError.of(f"only for local clusters: {wrong}", field="settings")
-        return Client(chosen, priority=priority, retries=retries, timeout=timeout)
+        from colchis.jobs.secure import sockets_for
+
+        sockets = sockets_for(os.environ.get("COLCHIS_JOBS_KEY", "") if key is None else key)
+        return Client(chosen, priority=priority, retries=retries, timeout=timeout, sockets=sockets)
     from colchis.jobs.local import connect_local
 
     return connect_local(

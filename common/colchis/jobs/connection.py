@@ -79,8 +79,7 @@ class Connection:
         self._address = address
         self._sockets = sockets or PlainSockets()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._service = self._sockets.client(self._context)
-        self._service.connect(address)
+        self._service = self._sockets.connect(self._context, address)
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller = zmq.Poller()
@@ -296,11 +295,9 @@ class Connection:
         self._fetches[result.key] = fetch
         peer = self._peers.get(result.address)
         if peer is None:
-            peer = self._sockets.client(self._context)
             try:
-                peer.connect(result.address)
+                peer = self._sockets.connect(self._context, result.address)
             except zmq.ZMQError:
-                peer.close(0)
                 self._lost(result.key)
                 return
             self._peers[result.address] = peer

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import zmq
 
+from colchis.wire.work import MAX_RESULT
+
 # As plain numbers: every operation on pyzmq's enums costs more than the system call beside it.
 _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 _POLLIN = int(zmq.POLLIN)
@@ -22,15 +24,22 @@ QUEUE = 100_000
 class Sockets(Protocol):
     """Makes the two kinds of sockets there are."""
 
+    suffix: str
+    """What is appended to an address of a server of ours, so that others can connect to it."""
+
     def server(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
         """A ROUTER, to be bound."""
 
-    def client(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-        """A DEALER, to be connected."""
+    def connect(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", address: str
+    ) -> "zmq.Socket[bytes]":
+        """A DEALER that connects to a server. Raises ZMQError where the address is none."""
 
 
 class PlainSockets:
-    """Without keys: for sockets that are files in a private folder, and for loopback tests."""
+    """Without keys: for sockets that are files in a private folder, and for loopback."""
+
+    suffix = ""
 
     def server(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
         socket = context.socket(zmq.ROUTER)
@@ -38,9 +47,16 @@ class PlainSockets:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         return socket
 
-    def client(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    def connect(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", address: str
+    ) -> "zmq.Socket[bytes]":
         socket = context.socket(zmq.DEALER)
         tune(socket)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError:
+            socket.close(0)
+            raise
         return socket
 
 
@@ -51,6 +67,7 @@ def tune(socket: "zmq.Socket[bytes]") -> None:
     socket.setsockopt(zmq.RCVHWM, QUEUE)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_RESULT + 2**20)
 
 
 def arrived(socket: "zmq.Socket[bytes]", most: int) -> Iterator[list[bytes]]:
@@ -62,6 +79,22 @@ def arrived(socket: "zmq.Socket[bytes]", most: int) -> Iterator[list[bytes]]:
         while socket.getsockopt(_RCVMORE):
             frames.append(socket.recv())
         yield frames
+
+
+def identified(socket: "zmq.Socket[bytes]", most: int) -> Iterator[tuple[str | None, list[bytes]]]:
+    """The same, with whose key the connection has; None where it proved none."""
+    for _ in range(most):
+        if not int(socket.getsockopt(_EVENTS)) & _POLLIN:
+            return
+        first = socket.recv(copy=False)
+        frames = [first.bytes]
+        while socket.getsockopt(_RCVMORE):
+            frames.append(socket.recv())
+        try:
+            identity = first.get("User-Id")
+        except zmq.ZMQError:
+            identity = None
+        yield (identity if isinstance(identity, str) and identity else None), frames
 
 
 def send(socket: "zmq.Socket[bytes]", frames: Sequence[bytes]) -> bool:

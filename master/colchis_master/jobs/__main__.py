@@ -13,7 +13,7 @@ import zmq
 from msgspec import Struct
 
 from colchis.errors import ColchisError
-from colchis.jobs.sockets import PlainSockets
+from colchis.jobs.secure import sockets_for
 from colchis.jobs.urgency import die_with_parent, wake_soon
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
@@ -28,7 +28,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ``clients`` and ``executors`` are addresses to bind, the latter empty where both use one;
     ``journal`` a file, or empty to keep jobs
     in memory only; ``options`` those of the task scheduler; ``patience`` and ``client_patience``
-    the seconds after which silent executors and clients are given up; ``tied``: end when the
+    the seconds after which silent executors and clients are given up; ``key`` a file with our
+    CURVE key and ``allowed`` a path with those of executors (identities ``executor/...``) and
+    clients, empty for loopback and socket files; ``tied``: end when the
     parent process does.
     """
 
@@ -40,6 +42,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     patience: float = 10.0
     client_patience: float = 30.0
+    key: str = ""
+    allowed: str = ""
     tied: bool = False
 
 
@@ -58,7 +62,7 @@ def serve(config: Config) -> int:
         patience=config.patience,
         client_patience=config.client_patience,
     )
-    sockets = PlainSockets()
+    sockets = sockets_for(config.key, config.allowed, config.clients, config.executors)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     clients = sockets.server(context)
     clients.bind(config.clients)

@@ -13,6 +13,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from colchis.jobs.sockets import PlainSockets, Sockets
 from colchis.wire import jobs as wire
 from colchis.wire.codec import WireError
 from colchis.wire.tasks import WhoAreYou
@@ -33,23 +34,32 @@ class JobDesk:
     """Runs the service with ``config`` (see ``colchis_master.jobs.__main__.Config``).
 
     ``folder`` is the master's own; the configuration and, where the config names none, the
-    journal lie there. Use as an async context manager.
+    journal lie there. ``address`` (default: where the service listens to clients) and ``sockets``
+    are how it is asked; with CURVE the key must be on the service's list. Use as an async context
+    manager.
     """
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        *,
+        address: str = "",
+        sockets: Sockets | None = None,
+    ) -> None:
         self._config = {"journal": str(folder / "jobs.sqlite"), **config, "tied": True}
         self._file = folder / "jobs.json"
         self._numbers = count(1)
         self._waiting: dict[int, tuple[str, asyncio.Future[wire.Status]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._address = address or config["clients"]
         self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.DEALER)
+        make: Any = sockets or PlainSockets()
+        self._socket: zmq.asyncio.Socket = make.connect(self._context, self._address)
 
     async def __aenter__(self) -> "JobDesk":
         self._file.touch(mode=0o600)
         self._file.write_bytes(msgspec.json.encode(self._config))
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(self._config["clients"].replace("tcp://*:", "tcp://127.0.0.1:"))
         loops: tuple[Callable[[], Any], ...] = (self._keep_running, self._listen, self._ping)
         self._tasks = [asyncio.create_task(loop()) for loop in loops]
         return self

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import structlog
 import zmq
 
-from colchis.jobs.sockets import arrived, send
+from colchis.jobs.sockets import identified, send
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.codec import Codec, WireError
@@ -28,6 +28,7 @@ MESSAGES: Codec[ask.FromClient | wire.FromExecutor] = Codec(
     ask.FromClient | wire.FromExecutor, limit=MAX_MESSAGE
 )
 FROM_EXECUTOR = get_args(wire.FromExecutor)
+EXECUTOR_KEYS = "executor/"
 Taker = Callable[[bytes, Any, float], None]
 TURN = 256
 """Messages taken in from each side before the core's decisions are sent."""
@@ -148,10 +149,11 @@ class JobService:
     def _drain(self, socket: "zmq.Socket[bytes]", now: float) -> None:
         take_client: Taker = self._from_client if socket is self._clients.socket else _refuse
         take_executor: Taker = self._from_executor if socket is self._executors.socket else _refuse
-        for routing, *frames in arrived(socket, TURN):
+        for identity, (routing, *frames) in identified(socket, TURN):
             for frame in frames:
                 try:
                     message = MESSAGES.decode(frame)
+                    check(identity, message)
                     if isinstance(message, FROM_EXECUTOR):
                         take_executor(routing, message, now)
                     else:
@@ -235,6 +237,18 @@ class JobService:
         for digest, _ in list(journal.functions()):
             core.books.functions.drop(digest, "journal")
         journal.drop_functions_but(used)
+
+
+def check(identity: str | None, message: object) -> None:
+    """Keys named ``executor/...`` are those of executors, all others of clients.
+
+    Raises WireError where a message is not for its sender to send. A connection without a key
+    came over a socket file or loopback.
+    """
+    if identity is None:
+        return
+    if identity.startswith(EXECUTOR_KEYS) != isinstance(message, FROM_EXECUTOR):
+        raise WireError(f"{type(message).__name__} from {identity}")
 
 
 def _refuse(_routing: bytes, message: object, _now: float) -> None:

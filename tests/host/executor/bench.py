@@ -26,7 +26,9 @@ M = TypeVar("M")
 class Bench:
     """Sends orders to one executor and collects what it reports."""
 
-    def __init__(self, folder: Path, *, cores: int, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, *, cores: int, group: Path | None = None, **settings: Any
+    ) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.bind("tcp://127.0.0.1:*")
@@ -43,7 +45,12 @@ class Bench:
         }
         file = folder / "executor.json"
         file.write_bytes(msgspec.json.encode(config))
-        self.process = subprocess.Popen([sys.executable, "-m", "colchis_agent.executor", str(file)])
+        command = [sys.executable, "-m", "colchis_agent.executor", str(file)]
+        if group is not None:
+            # As an agent does it: in the container's cgroup before anything else.
+            join = f"echo $$ > {group}/cgroup.procs && exec " + " ".join(command)
+            command = ["sh", "-c", join]
+        self.process = subprocess.Popen(command)
         self._peer = b""
         self._sent: set[str] = set()
         self._next = EPOCH << EPOCH_SHIFT
@@ -128,9 +135,11 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, *, cores: int = 2, **settings: Any) -> Iterator[Bench]:
+def bench(
+    folder: Path, *, cores: int = 2, group: Path | None = None, **settings: Any
+) -> Iterator[Bench]:
     """An executor until the end of the block, after which nothing of it runs."""
-    made = Bench(folder, cores=cores, **settings)
+    made = Bench(folder, cores=cores, group=group, **settings)
     children = descendants(made.process.pid)
     try:
         yield made

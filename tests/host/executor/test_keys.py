@@ -1,0 +1,68 @@
+"""Over TCP: only those whose keys are on the list, each for what it is."""
+
+from pathlib import Path
+
+import pytest
+
+import colchis.jobs
+from colchis.errors import ColchisError, InputError
+from colchis.jobs.local import LocalCluster
+from colchis.jobs.secure import sockets_for
+from colchis.wire.keys import generate, write_pair, write_public
+from tests.host.executor.bench import wait_for
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_strangers_are_kept_out_and_results_travel_between_executors(tmp_path: Path) -> None:
+    pairs = {name: generate() for name in ("service", "executor/a", "client", "stranger")}
+    keys, allowed = tmp_path / "keys", tmp_path / "allowed"
+    for name, pair in pairs.items():
+        write_pair(pair, keys, name)
+        if name != "stranger":
+            write_public(pair.public, allowed, name)
+    port = free_port()
+    public = f"tcp://127.0.0.1:{port}|{pairs['service'].public}"
+    cluster = LocalCluster(
+        executors=2,
+        cores=1,
+        service_settings={
+            "clients": f"tcp://127.0.0.1:{port}",
+            "executors": "",
+            "key": str(keys / "service.key"),
+            "allowed": str(allowed),
+        },
+        executor_settings={
+            "service": public,
+            "bind": "tcp://127.0.0.1:*",
+            "host": "127.0.0.1",
+            "key": str(keys / "executor/a.key"),
+            "allowed": str(allowed),
+        },
+    )
+    try:
+        with colchis.jobs.connect(public, key=str(keys / "client.key")) as client:
+            wait_for(lambda: client.executors() == 2)
+            stage = client.job("big").map(lambda n: bytes([n]) * 100_000, range(4), partitions=4)
+            groups = stage.shuffle(lambda data: data[0] % 2, partitions=2)
+            assert sorted(k for k, _ in groups.result(60)) == [0, 1]
+        for key in ("stranger.key", "executor/a.key"):
+            with pytest.raises(ColchisError, match="no job service answers"):
+                colchis.jobs.connect(public, key=str(keys / key), timeout=1)
+        assert "refused" in cluster.logs()
+        assert "Hello from executor/a" in cluster.logs()
+    finally:
+        cluster.close()
+
+
+def test_no_server_without_a_key_beyond_loopback() -> None:
+    sockets_for("", "", "tcp://127.0.0.1:1", "ipc:///tmp/x")
+    with pytest.raises(InputError, match="a key is needed"):
+        sockets_for("", "", "tcp://0.0.0.0:7642")
