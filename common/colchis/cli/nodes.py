@@ -65,15 +65,25 @@ def drain(
         master.drain(node)
         if not wait:
             say(f"{node}: draining")
-        elif wait_until(lambda: not _left(master, node), timeout):
-            say(f"{node}: drained")
-        else:
-            left = _left(master, node)
-            raise ColchisError(f"{node} still has {left} containers after {timeout:g} s")
+            return
+        if not wait_until(lambda: not _containers(master, node), timeout):
+            left = _stay(master, node)
+            raise ColchisError("\n".join([f"{node} is not empty after {timeout:g} s", *left]))
+    say(f"{node}: drained")
 
 
-def _left(master: Client, node: str) -> int:
+def _containers(master: Client, node: str) -> int:
     return sum(found["containers"] for found in master.nodes() if found["node"] == node)
+
+
+def _stay(master: Client, node: str) -> list[str]:
+    """What is still on a node, and why."""
+    return [
+        ": ".join([f"{c['container']} is {c['state']}", *c["reasons"]])
+        for app in master.apps()
+        for c in app["containers"]
+        if c["node"] == node and c["state"] != "ended"
+    ]
 
 
 def undrain(node: NodeArgument, connection: ConnectionOption = None) -> None:

@@ -40,6 +40,7 @@ class FakeControl:
         self.targets: dict[str, str] = {}
         self.operator: dict[str, Json] = {}
         self.drained: set[str] = set()
+        self.stay: set[str] = set()
         self.output: dict[str, list[str]] = {}
         self.happened: list[Json] = []
         self.cancelled: set[str] = set()
@@ -207,7 +208,7 @@ class FakeControl:
                     "unenforced": [],
                     "usage": {"cpus_used": 0.5, "memory_used": GIB, "memory_total": 8 * GIB},
                     "heartbeat_age": 0.5,
-                    "containers": int(name not in self.drained or name == "n2"),
+                    "containers": int(name not in self.drained - self.stay),
                 }
                 for name in ("n1", "n2")
             ]
