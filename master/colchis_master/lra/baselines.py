@@ -25,25 +25,19 @@ def understood_by_kubernetes(family: Family) -> bool:
     )
 
 
-class OneAtATime(Greedy):
-    """Kubernetes: containers in order of submission, no view of those to come; among nodes that
-    satisfy most, the least allocated."""
-
-    def inner_order(self, app: int) -> list[int]:
-        return self.problem.groups_of[app]
-
-
 def j_kube(problem: Problem, settings: Settings, stop: Stop) -> State:
-    """Placing as Kubernetes does, blind to rules it cannot express (Medea, section 7)."""
+    """Placing as Kubernetes does: containers in order of submission with no view of those to come,
+    blind to rules it cannot express; of equally good nodes the least allocated (Medea, section
+    7)."""
     skip = frozenset(
         i for i, family in enumerate(problem.live) if not understood_by_kubernetes(family)
     )
-    return OneAtATime(problem, settings, Style(skip=skip), stop).serial()
+    return Greedy(problem, settings, Style(skip=skip, foresight=False), stop).as_submitted()
 
 
 def j_kube_plus(problem: Problem, settings: Settings, stop: Stop) -> State:
     """As ``j_kube``, with cardinality understood."""
-    return OneAtATime(problem, settings, Style(), stop).serial()
+    return Greedy(problem, settings, Style(foresight=False), stop).as_submitted()
 
 
 class AnyRoom(Greedy):
@@ -54,9 +48,6 @@ class AnyRoom(Greedy):
     ) -> None:
         super().__init__(problem, settings, Style(), stop)
         self._rng = rng
-
-    def inner_order(self, app: int) -> list[int]:
-        return self.problem.groups_of[app]
 
     def best_node(self, group: int) -> int | None:
         open_nodes = self.state.fits(group)
@@ -73,4 +64,4 @@ class AnyRoom(Greedy):
 
 def yarn(problem: Problem, settings: Settings, rng: random.Random, stop: Stop) -> State:
     """Capacity only."""
-    return AnyRoom(problem, settings, rng, stop).serial()
+    return AnyRoom(problem, settings, rng, stop).as_submitted()

@@ -27,11 +27,13 @@ def never_stop() -> bool:
 @dataclass(frozen=True, slots=True)
 class Style:
     """How a container chooses among nodes; ``pack`` prefers the fullest of equal nodes, ``skip``
-    are live families it is blind to; with ``rng`` equal nodes are chosen from at random."""
+    are live families it is blind to; with ``rng`` equal nodes are chosen from at random;
+    without ``foresight`` neither fragmentation nor what is still to come is thought of."""
 
     pack: bool = False
     skip: frozenset[int] = frozenset()
     rng: random.Random | None = None
+    foresight: bool = True
 
 
 class Greedy:
@@ -51,6 +53,7 @@ class Greedy:
         self.state = State(problem)
         self._capacity = np.maximum(problem.capacity, 1).astype(np.float64)
         self._attracted = self._attracted_groups()
+        self._sorted = True
 
     def _attracted_groups(self) -> dict[int, list[int]]:
         """For groups that their own app's rules draw together, the node groups they gather in."""
@@ -87,7 +90,9 @@ class Greedy:
     def _rank(self, group: int, candidates: Ints, soft: Floats, hard_own: Floats) -> int:
         problem, weights = self.problem, self.settings.weights
         state = self.state
-        rest = weights.fragmentation * state.spoils(group)[candidates].astype(np.float64)
+        rest = np.zeros(len(candidates))
+        if self.style.foresight:
+            rest += weights.fragmentation * state.spoils(group)[candidates]
         if weights.machines:
             empty = ~problem.occupied[candidates] & (state.touched[candidates] == 0)
             rest += weights.machines * empty
@@ -104,7 +109,11 @@ class Greedy:
             keep = cost <= cost.min() + EPSILON
             keep &= rest <= rest[keep].min() + EPSILON
         rng = self.style.rng
-        if group in self._attracted and (rng is None or rng.random() < 0.6):
+        if (
+            self.style.foresight
+            and group in self._attracted
+            and (rng is None or rng.random() < 0.6)
+        ):
             keep = self._roomiest(group, candidates, keep)
         if rng is not None and rng.random() < 0.5:
             return rng.choice(np.flatnonzero(keep).tolist())
@@ -176,6 +185,8 @@ class Greedy:
         """The groups of an app, those that others want to be near first."""
         problem = self.problem
         own = problem.groups_of[app]
+        if not self._sorted:
+            return own
         wanted = {
             g: {
                 other
@@ -204,6 +215,11 @@ class Greedy:
                 break
             self.place_app(app)
         return self.finish()
+
+    def as_submitted(self) -> State:
+        """Apps, and their groups within them, in order of submission."""
+        self._sorted = False
+        return self.serial()
 
     def tag_popularity(self) -> State:
         """Containers whose tags occur in most rules first, whatever their app."""

@@ -59,6 +59,7 @@ def heuristic_plans(
         (plain, Greedy.node_candidates),
         (packing, Greedy.serial),
         (packing, Greedy.tag_popularity),
+        (plain, Greedy.as_submitted),
     ]
     base = State(problem)
     rng = random.Random(0)

@@ -115,8 +115,9 @@ class SolverProcess:
         child, self._child = self._child, None
         if child is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
         await child.wait()
         if child.stdin is not None:
             child.stdin.close()
@@ -137,6 +138,10 @@ class SolverProcess:
             ) from None
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             ended = self._child
+            if ended is not None:
+                # Signalling a process that has just died would lose its exit code.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), START)
             await self._lose()
             code = None if ended is None else ended.returncode
             raise SolverLostError(
