@@ -56,10 +56,12 @@ class Allocator:
             ledger.add(entry.container, node)
             done.append(entry)
         if not reason:
-            missed = ledger.hard_misses(rules)
+            # One that is new must miss none at all, even where others like it did before.
+            new = {(ledger.kind(entry.container), node) for entry, node in wanted}
             labels = {id(rule): rule.label for rule in rules}
-            for (rule, _, node), extent in missed.items():
-                if extent > before.get((rule, _, node), 0.0) + EPSILON:
+            for (rule, kind, node), extent in ledger.hard_misses(rules).items():
+                was = 0.0 if (kind, node) in new else before.get((rule, kind, node), 0.0)
+                if extent > was + EPSILON:
                     reason = f"the hard rule {labels[rule]} would be missed on {node}"
                     break
         if reason:

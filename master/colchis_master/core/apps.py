@@ -4,6 +4,7 @@ from collections import Counter
 
 from colchis.model.app import AppSpec, Kind
 from colchis.model.cluster import ContainerId
+from colchis.model.resources import Resources
 from colchis_master.core.containers import Containers, failed, without_command
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import (
@@ -92,11 +93,13 @@ class Apps:
         nodes = list(self._state.nodes.values())
         if not nodes or any(node.state is not NodeState.READY for node in nodes):
             return []
-        capacities = [node.model().capacity for node in nodes]
+        kinds = dict.fromkeys(tuple(sorted(node.facts.capacity.items())) for node in nodes)
+        capacities = [Resources.from_amounts(dict(kind)) for kind in kinds]
         reasons = []
         for group in spec.groups:
-            short = [group.resources.shortages(capacity) for capacity in capacities]
-            if group.count and all(short):
+            needed = group.resources
+            if group.count and not any(needed.fits_in(capacity) for capacity in capacities):
+                short = [needed.shortages(capacity) for capacity in capacities]
                 nearest = min(short, key=len)
                 reasons.append(
                     f"no node could ever hold a container of {spec.name}/{group.name}; even the "

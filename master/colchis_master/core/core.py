@@ -14,6 +14,7 @@ from colchis_master.core.events import (
     Received,
     Remove,
     RemoveRule,
+    Repair,
     SetDrained,
     SetSuspended,
     Submit,
@@ -21,6 +22,7 @@ from colchis_master.core.events import (
 )
 from colchis_master.core.moves import Moves
 from colchis_master.core.nodes import Nodes
+from colchis_master.core.rebalance import Rebalance
 from colchis_master.core.records import Record
 from colchis_master.core.restore import restore
 from colchis_master.core.room import Room
@@ -45,6 +47,7 @@ class MasterCore:
         self.room = Room(self.state, self.containers)
         self.rounds = Rounds(self.state, self.allocator, self.room)
         self.moves = Moves(self.state, self.containers, self.allocator)
+        self.rebalance = Rebalance(self.state, self.containers, self.allocator)
         self.apps = Apps(self.state, self.containers)
         self._last: float | None = None
         self._handlers: dict[type, Callable[..., None]] = {
@@ -58,6 +61,7 @@ class MasterCore:
             SetDrained: lambda e, _: self.apps.set_drained(e),
             AddRules: self.apps.add_rules,
             RemoveRule: lambda e, _: self.apps.remove_rule(e),
+            Repair: lambda e, _: self._repair(e),
         }
 
     def restore(self, records: Iterable[Record], now: float, wall: float) -> list[str]:
@@ -73,6 +77,7 @@ class MasterCore:
         self._last = now
         self.state.begin()
         self._handlers[type(event)](event, now)
+        self.rebalance.land()
         self.containers.flush(now, all_due=isinstance(event, Tick))
         return self.state.take()
 
@@ -85,8 +90,15 @@ class MasterCore:
                 state.forget(f"rule {rule.label}")
             state.emit("rule", f"the rule {rule.label} has expired", app=rule.app or "")
         self.moves.tick(now)
+        self.rebalance.tick()
         self.rounds.tick(now)
 
     def _submit(self, event: Submit, now: float) -> None:
         self.apps.submit(event, now)
         self.rounds.place_singly(now)
+
+    def _repair(self, event: Repair) -> None:
+        moves = self.rebalance.find(event.moves)
+        if not event.plan:
+            self.rebalance.start(moves)
+        self.state.answer(event.request, {"moves": [move.to_plain() for move in moves]})

@@ -103,7 +103,19 @@ class RemoveRule:
     name: str
 
 
-Request = Submit | Remove | SetSuspended | SetDrained | AddRules | RemoveRule
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Move at most ``moves`` service containers so that fewer rules are missed.
+
+    The answer lists the moves; with ``plan`` they are only found.
+    """
+
+    request: int
+    moves: int
+    plan: bool = False
+
+
+Request = Submit | Remove | SetSuspended | SetDrained | AddRules | RemoveRule | Repair
 Event = Received | LinkLost | Tick | Planned | Request
 
 # --- instructions -----------------------------------------------------------------------------

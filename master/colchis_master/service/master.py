@@ -72,6 +72,7 @@ class Master:
                 lost_after=settings.lost_after,
                 api=settings.api_url,
                 token=lookup,
+                make_room=settings.make_room,
             ),
             spare_unknown=self._journal.spare_unknown,
         )

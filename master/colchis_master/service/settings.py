@@ -55,6 +55,7 @@ class MasterSettings:
     time_limit: float = 5.0
     gap: float | None = None
     weights: Weights = field(default_factory=Weights)
+    make_room: str = "never"
 
     @property
     def api_url(self) -> str:
@@ -160,4 +161,5 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "time_limit": _duration,
     "gap": lambda at: at.number("a relative gap", 0, 1),
     "weights": _weights,
+    "make_room": _one_of("never", "stop"),
 }

@@ -11,11 +11,13 @@ from colchis_master.core.events import (
     AddRules,
     Remove,
     RemoveRule,
+    Repair,
     SetDrained,
     SetSuspended,
     Submit,
 )
 from colchis_master.core.lifecycle import ContainerState
+from colchis_master.core.settings import CoreSettings
 from tests.sim.master.world import Network, World
 
 CHAOS = 60.0
@@ -35,7 +37,9 @@ class Story:
     """One seed's run. ``acknowledged`` and ``removed`` are what the master has promised."""
 
     def __init__(self, seed: int) -> None:
-        self.world = World(seed, nodes=5)
+        self.world = World(
+            seed, nodes=5, settings=CoreSettings(make_room=("never", "stop")[seed % 2])
+        )
         self.rng = self.world.rng
         self.acknowledged: set[str] = set()
         self.removed: set[str] = set()
@@ -60,6 +64,7 @@ class Story:
             self.solver,
             self.sleep,
             self.jump,
+            self.repair,
         )
 
     def spec(self, name: str) -> AppSpec:
@@ -182,6 +187,9 @@ class Story:
     def _wake(self, master: object) -> None:
         if self.world.master is None:
             self.world.master = master  # type: ignore[assignment]  # the very one that slept
+
+    def repair(self) -> None:
+        self.world.ask(lambda n: Repair(n, 4))
 
     def jump(self) -> None:
         self.world.wall_offset += self.rng.choice((-3600, 3600))
