@@ -10,15 +10,20 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
 
 from colchis.model.cluster import Container, ContainerId, Node
-from colchis.model.constraints import NODE, Atom, Constraint, Rule, TagExpr
+from colchis.model.constraints import NODE, Atom, Constraint, Rule, Scope, TagExpr
 from colchis.model.resources import CPUS
 
 ELSEWHERE = ""
 """Stands for the app of a subject that is not the counted container's own."""
 
 EPSILON = 1e-9
+
+K = TypeVar("K")
+V = TypeVar("V")
+_Key: TypeAlias = tuple[str, str | None]
 
 
 @dataclass(eq=False, slots=True)
@@ -75,7 +80,9 @@ class Ledger:
         self._by_room: list[tuple[int, str]] = []
         self._members: dict[str, dict[str, set[str]]] = {}
         self._watches: dict[tuple[TagExpr, str], Watch] = {}
-        self._by_group: dict[str, list[Watch]] = defaultdict(list)
+        self._watching: dict[_Key, list[Watch]] = defaultdict(list)
+        self._counting: dict[_Key, list[Rule]] = defaultdict(list)
+        self._rules_of: dict[str | None, list[Rule]] = defaultdict(list)
         self._subject_kinds: dict[int, list[Kind]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
 
@@ -163,10 +170,10 @@ class Ledger:
 
     def count(self, kind: Kind, node: str, by: int) -> None:
         """Count ``by`` containers of ``kind`` on ``node``, without placing them."""
-        for group, watches in self._by_group.items():
-            names = self.nodes[node].sets_of(group)
-            for watch in watches:
-                watch.change(names, kind, by)
+        at = self.nodes[node]
+        for key in _keys_of(kind):
+            for watch in self._watching.get(key, ()):
+                watch.change(at.sets_of(watch.group), kind, by)
 
     def _forget_room(self, node: str) -> None:
         if node in self._free:
@@ -188,6 +195,9 @@ class Ledger:
     def add_rule(self, rule: Rule) -> None:
         """Bring a rule into force."""
         self.rules.append(rule)
+        self._rules_of[rule.app].append(rule)
+        for key in _keys(rule):
+            self._counting[key].append(rule)
         self._subject_kinds[id(rule)] = [
             kind for kind in self.kinds.values() if rule.has_subject(kind.tags, kind.app)
         ]
@@ -195,7 +205,7 @@ class Ledger:
             watch = self._watches.get((expr, group))
             if watch is None:
                 watch = self._watches[expr, group] = Watch(expr, group)
-                self._by_group[group].append(watch)
+                self._watching[_key(expr, None)].append(watch)
                 for kind in self.kinds.values():
                     for node, times in kind.nodes.items():
                         watch.change(self.nodes[node].sets_of(group), kind, times)
@@ -205,13 +215,16 @@ class Ledger:
     def remove_rule(self, rule: Rule) -> None:
         """Take this very rule out of force."""
         self.rules = [other for other in self.rules if other is not rule]
+        _drop(self._rules_of, rule.app, rule)
+        for key in _keys(rule):
+            _drop(self._counting, key, rule)
         del self._subject_kinds[id(rule)]
         for expr, group in _watched(rule.constraint):
             watch = self._watches[expr, group]
             watch.users -= 1
             if not watch.users:
                 del self._watches[expr, group]
-                self._by_group[group].remove(watch)
+                _drop(self._watching, _key(expr, None), watch)
         self._rules_changed()
 
     def _rules_changed(self) -> None:
@@ -222,8 +235,10 @@ class Ledger:
         """Rules that have this kind as subject, and rules that count it."""
         found = self._bearing.get(kind)
         if found is None:
-            subject = [r for r in self.rules if r.has_subject(kind.tags, kind.app)]
-            counts = [r for r in self.rules if _counts(r, kind)]
+            own = [*self._rules_of.get(None, ()), *self._rules_of.get(kind.app, ())]
+            subject = [r for r in own if r.has_subject(kind.tags, kind.app)]
+            near = {id(r): r for key in _keys_of(kind) for r in self._counting.get(key, ())}
+            counts = [r for r in near.values() if _counts(r, kind)]
             found = self._bearing[kind] = (subject, counts)
         return found
 
@@ -339,9 +354,43 @@ def _watched(constraint: Constraint) -> set[tuple[TagExpr, str]]:
 
 
 def _counts(rule: Rule, kind: Kind) -> bool:
+    subjects = (ELSEWHERE, kind.app) if rule.app is None else (rule.app,)
     return any(
-        target.expr.matches(kind.tags, kind.app, ELSEWHERE)
-        or target.expr.matches(kind.tags, kind.app, kind.app)
+        target.expr.matches(kind.tags, kind.app, app)
         for atom in rule.constraint.atoms()
         for target in atom.targets
+        for app in subjects
     )
+
+
+# Rules and watches are found by a tag that all they count have, and by its app where that is given.
+
+
+def _key(expr: TagExpr, subject_app: str | None) -> _Key:
+    """Where an expression is found; ``subject_app`` is that of the rule, None if it has none."""
+    for ref in expr.refs:
+        if ref.scope is Scope.APP:
+            return ref.tag, ref.app
+        if ref.scope is Scope.SELF and subject_app is not None:
+            return ref.tag, subject_app
+    return expr.refs[0].tag, None
+
+
+def _keys(rule: Rule) -> set[_Key]:
+    return {
+        _key(target.expr, rule.app) for atom in rule.constraint.atoms() for target in atom.targets
+    }
+
+
+def _keys_of(kind: Kind) -> Iterator[_Key]:
+    for tag in kind.tags:
+        yield tag, None
+        yield tag, kind.app
+
+
+def _drop(index: dict[K, list[V]], key: K, value: V) -> None:
+    left = [other for other in index[key] if other is not value]
+    if left:
+        index[key] = left
+    else:
+        del index[key]
