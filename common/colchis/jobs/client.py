@@ -204,8 +204,15 @@ class Client(Executor):
         """How jobs and executors stand; with the tasks of one job where it is named."""
         self._check_open()
         answer: Future[Status] = Future()
-        self._connection.query(next(self._numbers), job, answer.set_result)
+        self._connection.query(next(self._numbers), job, "", answer.set_result)
         return answer.result(timeout)
+
+    def story(self, task: str, timeout: float = 30.0) -> list[str]:
+        """What was decided about a task (``JOB/STAGE/INDEX``) and why, oldest first."""
+        self._check_open()
+        answer: Future[Status] = Future()
+        self._connection.query(next(self._numbers), "-", task, answer.set_result)
+        return answer.result(timeout).story
 
     def cancel(self, job: str) -> None:
         """End a job, whoever submitted it, and everything of it that runs."""

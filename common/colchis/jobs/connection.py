@@ -110,12 +110,12 @@ class Connection:
         """End a job, whoever submitted it; its owner is told."""
         self._do(lambda: self._send(ask.CancelJob(job)))
 
-    def query(self, number: int, job: str, answer: Callable[[ask.Status], None]) -> None:
+    def query(self, number: int, job: str, task: str, answer: Callable[[ask.Status], None]) -> None:
         """Ask how things stand."""
 
         def send() -> None:
             self._answers[number] = answer
-            self._send(ask.Query(number, job))
+            self._send(ask.Query(number, job, task))
 
         self._do(send)
 

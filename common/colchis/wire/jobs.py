@@ -97,10 +97,14 @@ class ResultLost(Struct, frozen=True, tag="result-lost"):
 
 
 class Query(Struct, frozen=True, tag="query"):
-    """Ask for a :class:`Status`; of one job, or of all where ``job`` is empty."""
+    """Ask for a :class:`Status`; of one job, or of all where ``job`` is empty.
+
+    With ``task`` (its id, ``JOB/STAGE/INDEX``) also for what was decided about it and why.
+    """
 
     request: Count
     job: Annotated[str, Meta(max_length=255)] = ""
+    task: Annotated[str, Meta(max_length=1024)] = ""
 
 
 class Bye(Struct, frozen=True, tag="bye"):
@@ -219,6 +223,7 @@ class Status(Struct, frozen=True, tag="status"):
     request: Count
     jobs: list[JobStatus]
     executors: list[ExecutorStatus]
+    story: list[str] = []
 
 
 ToClient: TypeAlias = (

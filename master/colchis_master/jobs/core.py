@@ -64,6 +64,10 @@ class JobCore:
         """When :meth:`tick` is due."""
         return self._scheduler.next_wakeup()
 
+    def story(self, task: str) -> list[str]:
+        """What the task scheduler decided about a task and why, oldest first."""
+        return [str(entry) for entry in self._scheduler.story(task)]
+
     def tick(self, now: float) -> None:
         """Time has passed: silent peers are given up."""
         self.books.tell(sched.Tick(self.books.id()))

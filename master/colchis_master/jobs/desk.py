@@ -50,7 +50,7 @@ class JobDesk:
         self._config = {"journal": str(folder / "jobs.sqlite"), **config, "tied": True}
         self._file = folder / "jobs.json"
         self._numbers = count(1)
-        self._waiting: dict[int, tuple[str, asyncio.Future[wire.Status]]] = {}
+        self._waiting: dict[int, tuple[wire.Query, asyncio.Future[wire.Status]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._address = address or config["clients"]
         self._context = zmq.asyncio.Context()
@@ -72,11 +72,13 @@ class JobDesk:
         self._context.term()
 
     async def ask(self, what: str, job: str = "", timeout: float = 10.0) -> Any:
-        """``list``, ``status``, ``tasks`` or ``cancel``, as plain data.
+        """``list``, ``status``, ``tasks``, ``cancel``, or ``story`` of a task, as plain data.
 
         Raises NoSuchJobError, and TimeoutError where the service does not answer.
         """
-        found = await self._query(job, timeout)
+        if what == "story":
+            return {"task": job, "story": (await self._query("-", job, timeout)).story}
+        found = await self._query(job, "", timeout)
         if what == "list":
             return {"jobs": [_plain(one, tasks=False) for one in found.jobs]}
         if not found.jobs:
@@ -88,12 +90,13 @@ class JobDesk:
             return {"job": job}
         return _plain(found.jobs[0], tasks=True)
 
-    async def _query(self, job: str, timeout: float) -> wire.Status:
+    async def _query(self, job: str, task: str, timeout: float) -> wire.Status:
         number = next(self._numbers)
         future: asyncio.Future[wire.Status] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (job, future)
+        query = wire.Query(number, job, task)
+        self._waiting[number] = (query, future)
         try:
-            await self._send(wire.Query(number, job))
+            await self._send(query)
             return await asyncio.wait_for(future, timeout)
         finally:
             del self._waiting[number]
@@ -118,8 +121,8 @@ class JobDesk:
                 if isinstance(message, WhoAreYou):
                     await self._send(wire.Hello("master"))
                     # What was asked of a service that did not know us is asked again.
-                    for number, (job, _) in list(self._waiting.items()):
-                        await self._send(wire.Query(number, job))
+                    for query, _ in list(self._waiting.values()):
+                        await self._send(query)
                 elif isinstance(message, wire.Status) and message.request in self._waiting:
                     _, future = self._waiting[message.request]
                     if not future.done():

@@ -120,6 +120,8 @@ class Executors:
             self._books.say(ToClient(job.client, done))
         if stage.complete:
             self._jobs.hand_over(job)
+        elif stage.before:
+            self._jobs.fetch_early(job, stage, message.results)
 
     def _suspended(self, message: wire.Suspended) -> None:
         attempt = self._books.attempts.get(message.attempt)

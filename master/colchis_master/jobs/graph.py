@@ -1,5 +1,6 @@
 """Jobs as graphs: which tasks can be handed to the scheduler, and what is lost and made anew."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from colchis.wire import jobs as ask
@@ -77,6 +78,29 @@ class Jobs:
         if all(stage.complete for stage in job.stages):
             self.end(job, "finished", None)
 
+    def fetch_early(self, job: Job, stage: Stage, results: list[Input]) -> None:
+        """Have a large result fetched to where the next stage will probably read it.
+
+        That is the executor that holds most of the same input so far, which is where
+        :meth:`_preference` will send the task; so the fetches run while the stage still does.
+        """
+        if all(job.stages[number].spec.tasks > len(results) for number in stage.before):
+            return
+        for bucket, result in enumerate(results):
+            if not isinstance(result, Stored):
+                continue
+            held = stage.held.setdefault(bucket, Counter())
+            held[result.address] += result.size
+            leader = max(held, key=lambda one: (held[one], one))
+            if leader != result.address and held[leader] >= LOCAL_BYTES:
+                name = self._executor_at(leader)
+                if name is not None:
+                    self._books.say(ToExecutor(name, wire.Prefetch([result])))
+
+    def _executor_at(self, address: str) -> str | None:
+        executors = self._books.executors.values()
+        return next((one.name for one in executors if one.address == address), None)
+
     def _preference(self, job: Job, stage: Stage, task: Task) -> str | None:
         """The user's wish, else the executor that has most of the input, where it is much."""
         if stage.spec.prefer:
@@ -92,7 +116,7 @@ class Jobs:
         address = max(held, key=lambda one: (held[one], one))
         if held[address] < LOCAL_BYTES:
             return None
-        return next((e.name for e in self._books.executors.values() if e.address == address), None)
+        return self._executor_at(address)
 
     def end(self, job: Job, state: str, failure: Failure | None) -> None:
         job.state = state

@@ -5,6 +5,7 @@ A task is *waiting* while an input is not there, *ready* once it was handed to t
 task back to waiting.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -83,6 +84,8 @@ class Stage:
     left: int
     after: tuple[int, ...]
     before: list[int] = field(default_factory=list)
+    held: dict[int, Counter[str]] = field(default_factory=dict)
+    """Bytes of each result's bucket by the address that holds them."""
 
     @property
     def complete(self) -> bool:

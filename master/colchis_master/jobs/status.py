@@ -3,19 +3,21 @@
 from collections import Counter
 
 from colchis.wire.jobs import ExecutorStatus, JobStatus, Status, TaskStatus
-from colchis_master.jobs.books import Books
+from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.peers import Executor
 from colchis_master.jobs.state import Job, Task
 
 
-def status(books: Books, request: int, job_id: str, now: float) -> Status:
-    """All jobs and executors, or one job with its tasks."""
+def status(core: JobCore, request: int, job_id: str, task: str, now: float) -> Status:
+    """All jobs and executors, or one job with its tasks; the story of a task where one is named."""
+    books = core.books
     chosen = [books.jobs[job_id]] if job_id in books.jobs else []
     jobs = chosen if job_id else list(books.jobs.values())
     return Status(
         request,
         [_job(job, now, with_tasks=bool(job_id)) for job in jobs],
         [_executor(executor) for executor in books.executors.values()],
+        core.story(task) if task else [],
     )
 
 

@@ -20,6 +20,8 @@ def test_as_many_are_suspended_as_slots_are_missing(tmp_path: Path) -> None:
         shows(client, low, running=2, suspended=2)
         reasons = [t.reason for t in job_status(client, low).tasks if t.state == "suspended"]
         assert all(reasons)
+        story = client.story(f"{low.job}/s0/0")  # type: ignore[attr-defined]  # a JobFuture
+        assert story and "launch" in " ".join(story)
         (tmp_path / "low").touch()
         (tmp_path / "high").touch()
         assert high.result(60) == [0, 1]

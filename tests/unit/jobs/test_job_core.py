@@ -283,6 +283,26 @@ def test_cancelled_job_leaves_nothing_running() -> None:
     assert not any(world.running.values())
 
 
+def test_results_are_fetched_early_to_where_most_of_them_are() -> None:
+    world = World(2, 2, random.Random(0))
+    world.submit(ask.Submit("j", "j", 2, [stage("a", 4), stage("b", 1, ask.After(0, "all"))], [1]))
+    for name in world.orders:
+        while world.orders[name]:
+            world.obey(name, world.orders[name].popleft())
+    there = list(world.running["e0"]), list(world.running["e1"])
+    assert len(there[0]) == len(there[1]) == 2
+    for name, attempt in (("e0", there[0][0]), ("e0", there[0][1]), ("e1", there[1][0])):
+        del world.running[name][attempt]
+        kept = Stored(f"{attempt}.0", BIG, world.address(name))
+        world.report(name, wire.Finished(attempt, [kept]))
+    (early,) = [order for order in world.orders["e0"] if isinstance(order, wire.Prefetch)]
+    assert early.inputs == [kept]
+    last = there[1][1]
+    del world.running["e1"][last]
+    world.report("e1", wire.Finished(last, [b"small"]))
+    assert any(isinstance(order, wire.Launch) for order in world.orders["e0"])
+
+
 def test_job_of_no_tasks_ends_at_once() -> None:
     world = World(1, 1, random.Random(0))
     world.submit(ask.Submit("j", "j", 2, [stage("a", 0)], [0]))
