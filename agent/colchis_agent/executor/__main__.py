@@ -3,6 +3,7 @@
 The configuration is a file and not arguments, because it may name keys and is nobody's business.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -107,6 +108,8 @@ def serve(config: Config) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         try:
             supervisor.run()
         except ZygoteGoneError as error:
