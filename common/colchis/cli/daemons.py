@@ -117,6 +117,10 @@ def agent(
     group: Annotated[
         list[str] | None, typer.Option(help="A set it is in, as rack=r1; may be given again.")
     ] = None,
+    cgroup: Annotated[
+        str | None, typer.Option(help="Its subtree below the root of the cgroups.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Who runs the containers.")] = None,
     stop_containers: Annotated[
         bool | None, typer.Option(help="End the containers when the agent ends.")
     ] = None,
@@ -135,6 +139,8 @@ def agent(
         cpus=cpus,
         memory=memory,
         groups=_groups(group),
+        cgroup=cgroup,
+        user=user,
         stop_containers=stop_containers,
     )
     _log_to_stderr()
