@@ -5,6 +5,7 @@ cpuacct and memory; the freezer, pids and v2 controllers, which it lacks, are de
 ``max`` of v2 is no integer, so those files are plain strings.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cgroupspy.interfaces import (
     MultiLineIntegerFile,
 )
 
-MAKE_ATTEMPTS = 10
+ATTEMPTS = 20
 
 
 class Folder:
@@ -125,7 +126,7 @@ def remove_below(path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a cgroup and those above it, while other agents may be removing their empty ones."""
-    for _ in range(MAKE_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError:
@@ -141,9 +142,11 @@ def remove_upwards(path: Path) -> None:
     """
     path.rmdir()
     for folder in path.parents:
-        if folder.is_mount():
+        if os.path.ismount(folder):  # unlike Path.is_mount, at ease with one that is gone
             return
         try:
             folder.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             return
