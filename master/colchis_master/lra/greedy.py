@@ -175,7 +175,7 @@ class Greedy:
 
     def _place_group(self, group: int) -> bool:
         for _ in range(self.problem.groups[group].count):
-            node = self.best_node(group)
+            node = None if self.stop() else self.best_node(group)
             if node is None:
                 return False
             self.state.place(group, node)

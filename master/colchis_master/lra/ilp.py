@@ -14,6 +14,7 @@ from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
 from colchis_master.lra.offers import offer
 from colchis_master.lra.problem import Problem
+from colchis_master.lra.program import OutOfTimeError
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.solver import Assigned, NoSolutionError, Solver, SolverFailedError
 from colchis_master.lra.state import State
@@ -162,7 +163,12 @@ def _search(
     reserve = RESERVE * settings.time_limit
     if deadline - clock() < reserve:
         return Solution(plans[0], found.gap, False, (_out_of_time(),))
-    model = Model(problem, settings, offered.nodes)
+    begun = clock()
+    built_by = begun + 0.5 * (deadline - reserve - begun)
+    try:
+        model = Model(problem, settings, offered.nodes, lambda: clock() > built_by)
+    except OutOfTimeError:
+        return Solution(plans[0], found.gap, False, (_out_of_time(),))
     solver = Solver(model, deadline - reserve, clock)
     solver.start_from(plans[0].assigned, plans[0].placed_apps())
     phases = _Phases(problem, settings, model, solver, plans[0], found, offered.exact, gap)

@@ -11,7 +11,7 @@ number and needs no y.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,13 +35,20 @@ class Cell:
 
 
 class Model:
-    """The program for a problem, restricted to ``offered`` nodes."""
+    """The program for a problem, restricted to ``offered`` nodes. Raises OutOfTimeError as soon as
+    ``late`` says that there is no time left for it."""
 
-    def __init__(self, problem: Problem, settings: Settings, offered: Sequence[int]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        offered: Sequence[int],
+        late: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.problem = problem
         self.settings = settings
         self.base = State(problem)
-        self.rows = Rows()
+        self.rows = Rows(late)
         self.x: dict[tuple[int, int], pulp.LpVariable] = {}
         self._upper: dict[tuple[int, int], int] = {}
         self._groups_at: dict[int, list[int]] = {n: [] for n in offered}
@@ -63,6 +70,7 @@ class Model:
         self.rest: list[tuple[pulp.LpVariable, float]] = []
         """Costs (to be minimised) besides apps placed and extents, with ``rest_constant``."""
         self.rest_constant = 0.0
+        self._members_of: dict[int, dict[int, list[int]]] = {}
         self._held: dict[tuple[int, int], Linear] = {}
         self._unary: dict[tuple[int, tuple[int, ...]], list[pulp.LpVariable]] = {}
         self._any: dict[tuple[int, tuple[int, ...]], pulp.LpVariable] = {}
@@ -136,20 +144,31 @@ class Model:
 
     # -- rules
 
+    def _members(self, group: int) -> dict[int, list[int]]:
+        """The offered nodes of each set of a node group."""
+        known = self._members_of.get(group)
+        if known is None:
+            known = self._members_of[group] = {}
+            sets_of = self.problem.set_groups[group].sets_of
+            for node in self._groups_at:
+                for name in sets_of[node]:
+                    known.setdefault(name, []).append(node)
+        return known
+
     def _held_in(self, counter: int, name: int) -> Linear:
         """How many containers of a counter a set will hold."""
         known = self._held.get((counter, name))
         if known is not None:
             return known
         problem = self.problem
-        group = problem.set_groups[problem.counters[counter].group]
+        members = self._members(problem.counters[counter].group).get(name, [])
         base = float(self.base.counts[counter][name])
         terms: list[tuple[pulp.LpVariable, float]] = []
         most = 0.0
         for number, new in enumerate(problem.groups):
             if new.kind not in problem.counters[counter].kinds:
                 continue
-            inside = [n for n in self._nodes_of[number] if name in group.sets_of[n]]
+            inside = [n for n in members if (number, n) in self.x]
             terms += [(self.x[number, n], 1.0) for n in inside]
             most += min(new.count, sum(self._upper[number, n] for n in inside))
         if len(terms) > 3:

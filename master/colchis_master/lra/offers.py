@@ -35,8 +35,8 @@ def offer(
 ) -> Offer:
     """The nodes to model in a time; those that the heuristics' plans use are always among them."""
     slots = np.array([base.slots(g) for g in range(len(problem.groups))], dtype=np.int64)
-    usable = (slots > 0).any(axis=0) if len(slots) else np.zeros(problem.size, dtype=np.bool_)
-    nodes = np.flatnonzero(usable)
+    slots = slots.reshape(len(problem.groups), problem.size)
+    nodes = np.flatnonzero((slots > 0).any(axis=0))
     used = {node for plan in plans for _, node in plan.assigned}
     exact = True
     if len(nodes) > problem.total_new:

@@ -29,6 +29,8 @@ GRACE = 2.0
 START = 60.0
 """Seconds within which a new child must be ready."""
 FALLBACK = "serial"
+NICE = 10
+"""How far the child steps back when there are too few cores: tasks do not wait for a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ def main() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     from colchis_master.lra.solver import quiet_stdout

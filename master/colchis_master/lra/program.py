@@ -1,6 +1,6 @@
 """A linear program in the making: variables without names, rows, and expressions with bounds."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pulp
@@ -28,15 +28,22 @@ def constant(value: float) -> Linear:
     return Linear((), value, value, value)
 
 
-class Rows:
-    """A PuLP program to which variables and rows are added."""
+class OutOfTimeError(Exception):
+    """The time for building a program is over."""
 
-    def __init__(self) -> None:
+
+class Rows:
+    """A PuLP program to which variables and rows are added, until it is ``late``."""
+
+    def __init__(self, late: Callable[[], bool]) -> None:
+        self._late = late
         self.program = pulp.LpProblem("round", pulp.LpMinimize)
         self._names = 0
 
     def _name(self) -> str:
         self._names += 1
+        if self._names % 64 == 0 and self._late():
+            raise OutOfTimeError
         return f"v{self._names}"
 
     def integer(self, most: int) -> pulp.LpVariable:

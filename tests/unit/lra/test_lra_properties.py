@@ -2,13 +2,18 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colchis.model.cluster import Cluster
 from colchis.semantics.checker import judge
 from colchis_master.lra import ALGORITHMS, Settings, Weights, schedule
+from colchis_master.lra.offers import offer
+from colchis_master.lra.problem import Problem
+from colchis_master.lra.state import State
 from tests.unit.lra.lra_cases import (
     R_MIN,
     Round,
@@ -60,3 +65,21 @@ def test_ilp_is_as_good_as_the_best_of_all_placements(
     assert value_of(cluster, apps, plan, chosen) == pytest.approx(best, abs=1e-6)
     assert plan.optimal
     assert plan.gap == 0.0
+
+
+@given(case=rounds(nodes=6, containers=2, running=3, extras=False), mode=MODES)
+@settings(max_examples=150)
+def test_leaving_out_nodes_that_others_outdo_loses_nothing(case: Round, mode: str) -> None:
+    cluster, apps = case
+    chosen = Settings(mode=mode, time_limit=60, gap=0.0, r_min=R_MIN)
+    problem = Problem(cluster, apps, R_MIN)
+    offered = offer(problem, State(problem), chosen, [], 60.0)
+    kept = {cluster.nodes[n].name for n in offered.nodes}
+    assert offered.exact
+    narrowed = tuple(
+        node if node.name in kept else replace(node, schedulable=False) for node in cluster.nodes
+    )
+    fewer = Cluster(narrowed, cluster.containers, cluster.placed, cluster.rules)
+    assert best_of_all(fewer, apps, chosen) == pytest.approx(
+        best_of_all(cluster, apps, chosen), abs=1e-9
+    )
