@@ -16,6 +16,9 @@ from msgspec import Struct
 
 from colchis.errors import ColchisError
 
+STATUS_FILE = "COLCHIS_STATUS_FILE"
+"""Names the file, if any, where the agent looks for the executor's figures."""
+
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """What an executor needs to know.
@@ -105,6 +108,7 @@ def serve(config: Config) -> int:
             store=store,
             service=service,
             heartbeat=config.heartbeat,
+            status_file=Path(os.environ[STATUS_FILE]) if STATUS_FILE in os.environ else None,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())

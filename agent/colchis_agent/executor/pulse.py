@@ -2,6 +2,9 @@
 
 import time
 
+import msgspec
+
+from colchis.wire.messages import ExecutorSample
 from colchis.wire.tasks import Attempted, Heartbeat
 from colchis_agent.executor.core import ExecutorCore
 from colchis_agent.executor.lifecycle import Phase
@@ -75,3 +78,23 @@ class Pulse:
             progress = min(1.0, handle.line.progress)
             handle.line.asked = True
         return Attempted(number, attempt.phase.value, held, progress)
+
+
+PARKED = (Phase.SUSPENDED.value, Phase.FROZEN.value, Phase.HELD.value)
+
+
+def status_of(executor: str, beat: Heartbeat) -> bytes:
+    """The same as the agent takes it, from the file that it names to the executor."""
+    phases = [attempt.phase for attempt in beat.attempts]
+    return msgspec.json.encode(
+        ExecutorSample(
+            container=executor,
+            memory_share=beat.memory,
+            spilled=beat.spilled,
+            gc_share=beat.gc,
+            running=phases.count(Phase.RUNNING.value),
+            suspending=phases.count(Phase.SUSPENDING.value),
+            suspended=sum(phase in PARKED for phase in phases),
+            suspended_memory=sum(a.memory for a in beat.attempts if a.phase in PARKED),
+        )
+    )

@@ -103,6 +103,10 @@ class Store:
         """Fetch results that a task to come will ask for."""
         self._order("prefetch", list(inputs))
 
+    def write(self, file: Path, data: bytes) -> None:
+        """Replace a small file, in the store's thread, as disks may be slow."""
+        self._order("write", (file, data))
+
     def close(self) -> None:
         """Stop serving and forget everything."""
         self._order("close", None)
@@ -142,6 +146,12 @@ class Store:
                 for key in list(self._kept):
                     if int(key.partition(".")[0]) >> shift != epoch:
                         self._forget(key)
+            elif what == "write":
+                file, data = argument
+                part = file.with_name(f".{file.name}")
+                with suppress(OSError):  # the next one comes soon
+                    part.write_bytes(data)
+                    part.replace(file)
             elif what == "prefetch":
                 for item in argument:
                     if item.address != self.address and self._find(item.key) is None:

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure, Input, Stored, Wor
 from colchis_agent.executor import channel, events
 from colchis_agent.executor.core import ExecutorCore
 from colchis_agent.executor.pool import Handle, Pool
-from colchis_agent.executor.pulse import Pulse
+from colchis_agent.executor.pulse import Pulse, status_of
 from colchis_agent.executor.store import Store
 
 log = structlog.get_logger("executor")
@@ -44,7 +45,9 @@ class Supervisor:
         store: Store,
         service: "zmq.Socket[bytes]",
         heartbeat: float,
+        status_file: Path | None = None,
     ) -> None:
+        self._status_file = status_file
         self._name = name
         self._node = node
         self._memory = memory
@@ -118,10 +121,16 @@ class Supervisor:
             if deadline is not None and deadline <= now:
                 self._feed(events.Tick())
             if self._pulse.due <= now:
-                self._send(self._pulse.beat(now))
+                self._beat(now)
             self._flush()
         self._send(wire.Leave())
         self._flush()
+
+    def _beat(self, now: float) -> None:
+        beat = self._pulse.beat(now)
+        self._send(beat)
+        if self._status_file is not None:
+            self._store.write(self._status_file, status_of(self._name, beat))
 
     def _timeout(self) -> int:
         """Milliseconds until something is due."""

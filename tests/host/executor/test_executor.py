@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from colchis.wire import tasks as wire
+from colchis.wire.messages import ExecutorSample
 from colchis.wire.work import Stored
 from tests.host.executor.bench import Bench, alive, bench, descendants, wait_for
 
@@ -127,6 +129,24 @@ def test_suspended_memory_is_measured(one: Bench, tmp_path: Path) -> None:
     assert beat.attempts[0].memory == ack.memory
     one.send(wire.Cancel(task, 30.0))
     one.expect(wire.Cancelled)
+
+
+def test_agent_finds_the_figures_in_the_file_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "status.json"
+    monkeypatch.setenv("COLCHIS_STATUS_FILE", str(file))
+    with bench(tmp_path, cores=1) as made:
+        task = made.launch(endless, range(10**9))
+        made.suspend(task)
+
+        def shown() -> bool:
+            if not file.exists():
+                return False
+            sample = msgspec.json.decode(file.read_bytes(), type=ExecutorSample)
+            return (sample.container, sample.suspended, sample.running) == ("e0", 1, 0)
+
+        wait_for(shown)
 
 
 def test_progress_is_told(one: Bench, tmp_path: Path) -> None:
