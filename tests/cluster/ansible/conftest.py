@@ -1,0 +1,139 @@
+"""Blank hosts, a controller's folder, and the playbooks."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.ansible.guests import PROJECT, SSH, Lab, obstacle, run
+
+BIN = PROJECT / ".venv" / "bin"
+HOSTS = {"a": "u1", "b": "u2"}
+
+_CONTAINERS = """
+import glob, json
+found = {}
+for file in glob.glob("/sys/fs/cgroup/colchis.slice/containers/**/cgroup.procs", recursive=True):
+    for pid in open(file).read().split():
+        start = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19]
+        found[pid] = [start, open(f"/proc/{pid}/cmdline").read().replace("\\0", " ").strip()]
+print(json.dumps(found))
+"""
+
+
+@dataclass
+class Controller:
+    """The operator's machine: inventory, wheels and secrets in ``folder``."""
+
+    lab: Lab
+    folder: Path
+
+    def play(self, book: str, *options: str) -> dict[str, dict[str, int]]:
+        """Run a playbook; the recap by host. AssertionError where it fails."""
+        output = self.lab.inside(
+            BIN / "ansible-playbook",
+            *("-i", self.folder / "lab.yml", f"{book}.yml", *options),
+            cwd=PROJECT / "ansible",
+            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets},
+        )
+        (self.folder / f"{book}.log").write_text(output)
+        recap = output.rpartition("PLAY RECAP")[2]
+        counts = {
+            line.split(":")[0].strip(): {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
+            for line in recap.splitlines()
+            if "ok=" in line
+        }
+        assert counts, output
+        for host, count in counts.items():
+            assert count["failed"] == count["unreachable"] == 0, f"{host}:\n{output}"
+        return counts
+
+    @property
+    def _sockets(self) -> str:
+        return str(self.folder / "ssh")
+
+    def log(self, book: str) -> str:
+        """What the last run of a playbook printed."""
+        return (self.folder / f"{book}.log").read_text()
+
+    def colchis(self, *words: str | Path) -> Any:
+        """What the command answers in JSON, or None where it answers nothing."""
+        connection = str(self.folder / "secrets" / "connection.json")
+        output = self.lab.inside(
+            BIN / "colchis", *words, env={**os.environ, "COLCHIS_CONNECTION": connection}
+        )
+        return json.loads(output) if "-o" in words else None
+
+    def processes(self) -> dict[str, Any]:
+        """Start time and command line by pid of all that runs in containers, by host."""
+        return {name: self.lab.python(name, _CONTAINERS) for name in self.lab.names}
+
+    def new_version(self) -> str:
+        """Replace the project's wheel by one of a later version; returns that."""
+        source = self.folder / "source"
+        source.mkdir()
+        for name in ("common", "master", "agent"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PROJECT / name, source / name, ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(PROJECT / name, source)
+        version = "99.0.0"
+        for file in (source / "pyproject.toml", source / "common" / "colchis" / "__init__.py"):
+            text = re.sub(
+                r'^(version|__version__) = ".*"', rf'\1 = "{version}"', file.read_text(), flags=re.M
+            )
+            file.write_text(text)
+        wheels = self.folder / "wheels"
+        for old in wheels.glob("colchis-*.whl"):
+            old.unlink()
+        pip = (BIN / "python", "-m", "pip", "wheel", "--quiet", "--no-deps")
+        run(*pip, "--wheel-dir", wheels, source)
+        return version
+
+
+@pytest.fixture(scope="session")
+def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    """Two blank hosts, and all a controller needs to deploy to them; nothing is deployed."""
+    reason = obstacle()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("controller")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "colchis" / "wheels"
+    run(PROJECT / "scripts" / "wheels", cache)
+    (folder / "wheels").mkdir()
+    for wheel in cache.glob("*.whl"):
+        shutil.copy(wheel, folder / "wheels")
+    examples = folder / "examples"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PROJECT / "examples" / "hbase", examples / "hbase", ignore=ignored)
+    with Lab(tmp_path_factory.mktemp("guests"), tuple(HOSTS)) as lab:
+        (folder / "lab.yml").write_text(yaml.safe_dump(_inventory(lab, folder)))
+        yield Controller(lab, folder)
+
+
+def _inventory(lab: Lab, folder: Path) -> dict[str, Any]:
+    hosts = {
+        name: {"ansible_host": lab.address(name), "rack": "r1", "upgrade_domains": [domain]}
+        for name, domain in HOSTS.items()
+    }
+    settings = {
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(lab.key),
+        "ansible_ssh_common_args": SSH,
+        "colchis_cluster": "lab",
+        "colchis_secrets": str(folder / "secrets"),
+        "colchis_wheels": str(folder / "wheels"),
+        "colchis_examples": str(folder / "examples"),
+        "colchis_agent_settings": {"attributes": {"disk": "ssd"}},
+    }
+    children = {"masters": {"hosts": {"a": {}}}, "agents": {"hosts": {"a": {}, "b": {}}}}
+    return {"all": {"hosts": hosts, "vars": settings, "children": children}}

@@ -1,0 +1,177 @@
+"""A cluster of Docker containers, one a host, seen and hurt from outside."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+
+from testcontainers.core.container import DockerContainer  # reads the setting above
+from testcontainers.core.network import Network
+
+from colchis.cli.credentials import make_secrets
+from colchis.client.connection import Connection
+from colchis.client.http import Client, Refusal, Unreachable
+from colchis.model.cluster import Cluster
+from colchis.specs import parse_cluster
+
+PATIENCE = 180.0
+POLL = 0.2
+API_PORT = 7641
+CGROUPS = Path("/sys/fs/cgroup")
+Found = TypeVar("Found")
+
+
+class Lab:
+    """Hosts ``master``, ``n1``, ``n2``, …; agents are in two racks by turns."""
+
+    def __init__(self, image: str, folder: Path, agents: int) -> None:
+        self.nodes = [f"n{number + 1}" for number in range(agents)]
+        self._image = image
+        self._keys = folder / "keys"
+        self._network = Network()
+        self._hosts: dict[str, DockerContainer] = {}
+        self._run = f"colchis-lab-{os.getpid()}"
+
+    def start(self) -> None:
+        """Returns when every node is ready."""
+        make_secrets(self._keys, self.nodes)
+        self._network.create()
+        master = "colchis master --state /var/lib/colchis --keys /etc/colchis"
+        master += f" --listen tcp://0.0.0.0:7640 --api 0.0.0.0:{API_PORT}"
+        master += f" --public-api http://master:{API_PORT}"
+        self._host("master", master).with_exposed_ports(API_PORT).start()
+        for number, node in enumerate(self.nodes):
+            agent = f"colchis agent --node {node} --master tcp://master:7640"
+            agent += f" --master-key /etc/colchis/master.pub --key /etc/colchis/agents/{node}.key"
+            agent += f" --state /var/lib/colchis --cpus 1 --memory 2GiB --group rack=r{number % 2}"
+            agent += f" --group upgrade_domain=u{number} --cgroup {self._run}-{node}"
+            host = self._host(node, agent).with_volume_mapping(str(CGROUPS), str(CGROUPS), "rw")
+            host.with_kwargs(
+                cap_add=["SYS_ADMIN"],
+                security_opt=["seccomp=unconfined"],
+                cgroupns="host",
+                hostname=node,
+                init=True,
+            ).start()
+        self.until("all nodes are ready", lambda: self.states() == Counter(ready=len(self.nodes)))
+
+    def stop(self) -> None:
+        """Take everything down, cgroups of killed hosts included."""
+        for host in self._hosts.values():
+            with suppress(Exception):
+                host.get_wrapped_container().unpause()
+            with suppress(Exception):
+                host.stop()
+        with suppress(Exception):
+            self._network.remove()
+        left = [path for path in CGROUPS.rglob("*") if self._run in str(path) and path.is_dir()]
+        for path in sorted(left, key=lambda path: -len(path.parts)):
+            with suppress(OSError):
+                path.rmdir()
+
+    def client(self) -> Client:
+        """Of the master's API, from outside the cluster."""
+        port = self._hosts["master"].get_exposed_port(API_PORT)
+        token = (self._keys / "admin.token").read_text().strip()
+        return Client(Connection(f"http://127.0.0.1:{port}", token), timeout=30)
+
+    def states(self) -> Counter[str]:
+        """How many nodes are in which state; empty while the master does not answer."""
+        with suppress(Unreachable), self.client() as master:
+            return Counter(node["state"] for node in master.nodes())
+        return Counter()
+
+    def colchis(self, *arguments: str) -> str:
+        """What the command prints on a further host, which is gone afterwards."""
+        connection = Connection(
+            f"http://master:{API_PORT}", (self._keys / "admin.token").read_text().strip()
+        )
+        file = self._keys / "connection.json"
+        file.touch(0o600)
+        file.write_bytes(msgspec.json.encode(connection))
+        user = self._host(f"user-{time.monotonic_ns()}", "sleep 600")
+        user.with_env("COLCHIS_CONNECTION", "/etc/colchis/connection.json")
+        with user:
+            code, output = user.exec(["colchis", *arguments])
+        text = output.decode() if isinstance(output, bytes) else str(output)
+        assert code == 0, text
+        return text
+
+    def cluster(self) -> Cluster:
+        """The snapshot that the master gives."""
+        with self.client() as master:
+            return parse_cluster(msgspec.json.encode(master.snapshot()).decode())
+
+    def app(self, name: str) -> dict[str, Any]:
+        with self.client() as master:
+            return master.app(name)
+
+    def docker(self, node: str) -> Any:
+        """Docker's handle on a host."""
+        return self._hosts[node].get_wrapped_container()
+
+    def cut(self, node: str) -> None:
+        """Take a host off the network."""
+        self._docker_network().disconnect(self.docker(node))
+
+    def heal(self, node: str) -> None:
+        """Put it back."""
+        self._docker_network().connect(self.docker(node), aliases=[node])
+
+    def processes(self) -> Counter[str]:
+        """How many main processes each container has on this machine, as the kernel says.
+
+        A container's main process leads a session of its own.
+        """
+        found: Counter[str] = Counter()
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, ValueError):
+                if self._run not in (path / "cgroup").read_text():
+                    continue
+                if os.getsid(int(path.name)) != int(path.name):
+                    continue
+                environment = (path / "environ").read_bytes().split(b"\0")
+                found.update(
+                    entry.partition(b"=")[2].decode()
+                    for entry in environment
+                    if entry.startswith(b"COLCHIS_CONTAINER=")
+                )
+        return found
+
+    def until(self, what: str, condition: Callable[[], Found]) -> Found:
+        """The first true value of ``condition``; fails when it takes too long."""
+        deadline = time.monotonic() + PATIENCE
+        last: Exception | None = None
+        while time.monotonic() < deadline:
+            try:
+                found = condition()
+            except (Refusal, Unreachable) as error:
+                last = error
+            else:
+                if found:
+                    return found
+            time.sleep(POLL)
+        raise AssertionError(f"not after {PATIENCE:.0f} s: {what} ({last})")
+
+    def print_logs(self) -> None:
+        for name, host in self._hosts.items():
+            with suppress(Exception):
+                print(f"--- {name}\n{host.get_wrapped_container().logs(tail=30).decode()}")
+
+    def _host(self, name: str, command: str) -> DockerContainer:
+        host = DockerContainer(self._image).with_command(command)
+        host.with_network(self._network).with_network_aliases(name)
+        host.with_volume_mapping(str(self._keys), "/etc/colchis", "ro")
+        self._hosts[name] = host
+        return host
+
+    def _docker_network(self) -> Any:
+        client = self.docker("master").client
+        return client.networks.get(self._network.id)
