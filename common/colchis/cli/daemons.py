@@ -51,7 +51,7 @@ def up(
     folder = (state or file.parent / "local").absolute()
     cluster = LocalCluster(folder, file, name, agents, racks, share)
     told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: told.set())
     try:
         cluster.start(told.is_set)
