@@ -9,61 +9,19 @@ of containers that match, so that a rule is judged by a few look-ups. Its meanin
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from colchis.model.cluster import Container, ContainerId, Node
 from colchis.model.constraints import NODE, Atom, Constraint, Rule, Scope, TagExpr
 from colchis.model.resources import CPUS
-
-ELSEWHERE = ""
-"""Stands for the app of a subject that is not the counted container's own."""
+from colchis_master.constraints.counts import ELSEWHERE, Kind, Watch
 
 EPSILON = 1e-9
 
 K = TypeVar("K")
 V = TypeVar("V")
 _Key: TypeAlias = tuple[str, str | None]
-
-
-@dataclass(eq=False, slots=True)
-class Kind:
-    """Containers with the same tags in the same app, and how many each node holds."""
-
-    tags: frozenset[str]
-    app: str
-    nodes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(eq=False, slots=True)
-class Watch:
-    """Counts of one expression over the sets of one group.
-
-    ``total`` holds for subjects of apps that run nothing that matches; ``own`` is what to add for
-    subjects of a given app, where ``self/`` and ``others/`` tell apps apart.
-    """
-
-    expr: TagExpr
-    group: str
-    users: int = 0
-    total: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    own: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-
-    def count(self, name: str, app: str) -> int:
-        return self.total.get(name, 0) + self.own.get((name, app), 0)
-
-    def change(self, names: tuple[str, ...], kind: Kind, by: int) -> None:
-        """``by`` more containers of ``kind`` in the sets ``names``."""
-        other = self.expr.matches(kind.tags, kind.app, ELSEWHERE)
-        same = self.expr.matches(kind.tags, kind.app, kind.app)
-        for name in names:
-            if other:
-                self.total[name] += by
-            if same != other:
-                key = name, kind.app
-                self.own[key] += by if same else -by
-                if not self.own[key]:
-                    del self.own[key]
 
 
 class Ledger:
@@ -81,6 +39,7 @@ class Ledger:
         self._members: dict[str, dict[str, set[str]]] = {}
         self._watches: dict[tuple[TagExpr, str], Watch] = {}
         self._watching: dict[_Key, list[Watch]] = defaultdict(list)
+        self._alike: dict[_Key, list[Kind]] = defaultdict(list)
         self._counting: dict[_Key, list[Rule]] = defaultdict(list)
         self._rules_of: dict[str | None, list[Rule]] = defaultdict(list)
         self._subject_kinds: dict[int, list[Kind]] = {}
@@ -125,20 +84,25 @@ class Ledger:
         kind = self.kinds.get(key)
         if kind is None:
             kind = self.kinds[key] = Kind(*key)
-            for rule in self.rules:
+            for at in _keys_of(kind):
+                self._alike[at].append(kind)
+            for rule in self._rules_for(kind.app):
                 if rule.has_subject(kind.tags, kind.app):
                     self._subject_kinds[id(rule)].append(kind)
         return kind
 
     def forget_app(self, app: str) -> None:
         """Drop what is kept about the kinds of an app none of whose containers is placed."""
-        gone = {kind for kind in self.kinds.values() if kind.app == app and not kind.nodes}
+        gone = [k for k in self._alike.get((f"app:{app}", app), ()) if not k.nodes]
         for kind in gone:
             del self.kinds[kind.tags, kind.app]
             self._bearing.pop(kind, None)
-        if gone:
-            for subjects in self._subject_kinds.values():
-                subjects[:] = [kind for kind in subjects if kind not in gone]
+            for at in _keys_of(kind):
+                _drop(self._alike, at, kind)
+            for rule in self._rules_for(app):
+                subjects = self._subject_kinds[id(rule)]
+                if kind in subjects:
+                    subjects.remove(kind)
 
     def add(self, container: Container, node: str) -> None:
         """Place a container; it must not be placed already."""
@@ -198,15 +162,18 @@ class Ledger:
         self._rules_of[rule.app].append(rule)
         for key in _keys(rule):
             self._counting[key].append(rule)
+        subjects = {(atom.subject.refs[0].tag, rule.app) for atom in rule.constraint.atoms()}
+        near = {id(kind): kind for key in subjects for kind in self._alike.get(key, ())}
         self._subject_kinds[id(rule)] = [
-            kind for kind in self.kinds.values() if rule.has_subject(kind.tags, kind.app)
+            kind for kind in near.values() if rule.has_subject(kind.tags, kind.app)
         ]
         for expr, group in _watched(rule.constraint):
             watch = self._watches.get((expr, group))
             if watch is None:
                 watch = self._watches[expr, group] = Watch(expr, group)
-                self._watching[_key(expr, None)].append(watch)
-                for kind in self.kinds.values():
+                key = _key(expr, None)
+                self._watching[key].append(watch)
+                for kind in self._alike.get(key, ()):
                     for node, times in kind.nodes.items():
                         watch.change(self.nodes[node].sets_of(group), kind, times)
             watch.users += 1
@@ -227,6 +194,10 @@ class Ledger:
                 _drop(self._watching, _key(expr, None), watch)
         self._rules_changed()
 
+    def _rules_for(self, app: str) -> list[Rule]:
+        """Rules that containers of an app may be subjects of."""
+        return [*self._rules_of.get(None, ()), *self._rules_of.get(app, ())]
+
     def _rules_changed(self) -> None:
         self._bearing.clear()
         self.version += 1
@@ -235,8 +206,7 @@ class Ledger:
         """Rules that have this kind as subject, and rules that count it."""
         found = self._bearing.get(kind)
         if found is None:
-            own = [*self._rules_of.get(None, ()), *self._rules_of.get(kind.app, ())]
-            subject = [r for r in own if r.has_subject(kind.tags, kind.app)]
+            subject = [r for r in self._rules_for(kind.app) if r.has_subject(kind.tags, kind.app)]
             near = {id(r): r for key in _keys_of(kind) for r in self._counting.get(key, ())}
             counts = [r for r in near.values() if _counts(r, kind)]
             found = self._bearing[kind] = (subject, counts)

@@ -9,7 +9,8 @@ hard rule missed further than before, by anybody.
 from collections.abc import Iterable, Sequence
 
 from colchis.model.cluster import Container
-from colchis_master.constraints.ledger import EPSILON, Kind
+from colchis_master.constraints.counts import Kind
+from colchis_master.constraints.ledger import EPSILON
 from colchis_master.core.entries import ContainerEntry
 from colchis_master.core.state import State
 

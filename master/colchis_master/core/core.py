@@ -95,7 +95,7 @@ class MasterCore:
 
     def _submit(self, event: Submit, now: float) -> None:
         self.apps.submit(event, now)
-        self.rounds.place_singly(now)
+        self.rounds.place_singly(now, {spec.name for spec in event.apps})
 
     def _repair(self, event: Repair) -> None:
         moves = self.rebalance.find(event.moves)

@@ -40,11 +40,16 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The answer to ``Solve`` number ``round``; None where the solver failed, with ``error``."""
+    """The answer to ``Solve`` number ``round``; None where the solver failed, with ``error``.
+
+    It may come in parts of some apps each, so that others need not wait while all are admitted;
+    ``more`` is set for all parts but the last.
+    """
 
     round: int
     plan: Plan | None
     error: str = ""
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

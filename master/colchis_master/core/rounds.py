@@ -7,7 +7,7 @@ possible: all or nothing holds for the first placement only. Containers of batch
 that a plan could not speak of (some ended for good, some backing off), never wait for a round.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from colchis.model.app import AppSpec, Kind
@@ -33,6 +33,7 @@ class Rounds:
         self._allocator = allocator
         self._room = room
         self._asked: dict[str, AppSpec] | None = None
+        self._tally: dict[str, int] = {}
         self._next = 0.0
         self._version = -1
         self._retry = 0.0
@@ -47,18 +48,24 @@ class Rounds:
 
     # --- without a plan -------------------------------------------------------------------------
 
-    def place_singly(self, now: float) -> None:
-        """Place the waiting containers that no plan is made for."""
+    def place_singly(self, now: float, only: Collection[str] | None = None) -> None:
+        """Place the waiting containers that no plan is made for, of the apps ``only`` if given."""
         state = self._state
-        names = {entry.id.app for entry in state.pending}
-        alone = {name for name in names if self._alone(state.apps[name], now)}
-        waiting = [e for e in state.pending if e.not_before <= now and e.id.app in alone]
+        names = {entry.id.app for entry in state.pending} if only is None else only
+        alone = [app for app in map(state.apps.get, names) if app and self._alone(app, now)]
+        waiting = [
+            entry
+            for app in alone
+            for entry in app.containers.values()
+            if entry.state is ContainerState.PENDING and entry.not_before <= now
+        ]
         new = any(not entry.reasons for entry in waiting)
         if not waiting or (not new and state.ledger.version == self._placed_version):
             return
         waiting.sort(key=self._urgency)
         self._allocator.place_each(waiting)
-        self._placed_version = state.ledger.version
+        if only is None:
+            self._placed_version = state.ledger.version
         for name in {entry.id.app for entry in waiting}:
             self._tell(state.apps[name])
 
@@ -127,13 +134,16 @@ class Rounds:
         self.number += 1
         specs = tuple(app.spec for app in apps)
         self._asked = {spec.name: spec for spec in specs}
+        self._tally = {"apps": 0, "placed": 0, "conflicts": 0}
         state.solve(self.number, state.cluster(), specs)
 
     def planned(self, event: Planned, now: float) -> None:
         """A plan, or word that there is none; what does not come of it goes on waiting."""
         if self._asked is None or event.round != self.number:
             return
-        asked, self._asked = self._asked, None
+        asked = self._asked
+        if not event.more:
+            self._asked = None
         if event.plan is None:
             self._next = now + FAILED_ROUND
             reason = f"the last round failed: {event.error}"
@@ -143,18 +153,21 @@ class Rounds:
                 app.fresh = True
             return
         plans = {plan.app: plan for plan in event.plan.apps}
-        conflicts = placed = 0
         for app in self._present(asked):
             plan = plans.get(app.name)
             if plan is None:
-                app.fresh = True
-            elif not plan.placed:
+                app.fresh = app.fresh or not event.more
+                continue
+            del asked[app.name]
+            self._tally["apps"] += 1
+            if not plan.placed:
                 self._left_out(app, plan, now)
             elif self._commit(app, plan):
-                placed += 1
+                self._tally["placed"] += 1
             else:
-                conflicts += 1
-        self._note(event.plan, placed, conflicts)
+                self._tally["conflicts"] += 1
+        if not event.more:
+            self._note(event.plan)
 
     def _present(self, asked: dict[str, AppSpec]) -> list[AppEntry]:
         """The apps of a round that are as they were when it began."""
@@ -199,7 +212,7 @@ class Rounds:
         elif not plan.never:
             self._room.make(app, now)
 
-    def _note(self, plan: Plan, placed: int, conflicts: int) -> None:
+    def _note(self, plan: Plan) -> None:
         self.last = {
             "round": self.number,
             "algorithm": plan.algorithm,
@@ -208,14 +221,12 @@ class Rounds:
             "gap": plan.gap,
             "optimal": plan.optimal,
             "objective": plan.objective,
-            "apps": len(plan.apps),
-            "placed": placed,
-            "conflicts": conflicts,
+            **self._tally,
         }
         self._state.emit(
             "round",
-            f"round {self.number}: {placed} of {len(plan.apps)} apps placed by {plan.algorithm}"
-            f" in {plan.seconds:.3f} s",
+            f"round {self.number}: {self._tally['placed']} of {self._tally['apps']} apps placed"
+            f" by {plan.algorithm} in {plan.seconds:.3f} s",
         )
 
 

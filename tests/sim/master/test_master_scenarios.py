@@ -1,65 +1,27 @@
-"""Faults and requests, one at a time, as an operator would tell them."""
+"""Faults, one at a time, as an operator would tell them."""
 
-from functools import partial
+from typing import Literal
 
 import pytest
 
-from colchis.model.app import AppSpec, GroupSpec, Kind, Restart
+from colchis.model.app import Kind
 from colchis.model.constraints import Rule
 from colchis.model.parse import parse_constraint
-from colchis.model.resources import Resources
-from colchis_master.core.apps import app_state
+from colchis.wire.messages import ContainerReport, Heartbeat, NodeSample, Report
 from colchis_master.core.core import MasterCore
 from colchis_master.core.events import (
     AddRules,
-    Answer,
     Emit,
     Received,
     Remove,
-    Repair,
     Send,
-    SetDrained,
-    SetSuspended,
-    Submit,
     Tick,
 )
 from colchis_master.core.lifecycle import ContainerState, NodeState
 from colchis_master.core.settings import CoreSettings
 from tests.sim.master.agents import ModelAgent
-from tests.sim.master.world import Network, World
-
-
-def spec(
-    name: str = "web",
-    count: int = 4,
-    cpus: float = 1,
-    kind: Kind = Kind.SERVICE,
-    rules: tuple[str, ...] = (),
-    hard: bool = True,
-    command: str = "serve",
-) -> AppSpec:
-    group = GroupSpec("g", count, Resources.of(cpus, "1GiB"), frozenset({name}), (command,))
-    found = tuple(Rule(parse_constraint(text), app=name, hard=hard) for text in rules)
-    return AppSpec(name, (group,), kind, found)
-
-
-def submit(world: World, *specs: AppSpec, update: bool = False) -> Answer:
-    answer = world.ask(lambda n: Submit(n, specs, update, world.now))
-    assert answer is not None
-    return answer
-
-
-def is_running(world: World, name: str = "web") -> bool:
-    app = world.core.state.apps.get(name)
-    return app is not None and app_state(app) == "running"
-
-
-def up(world: World, *specs: AppSpec) -> dict[str, tuple[str | None, int]]:
-    """All of them run; where, and as which incarnation."""
-    world.run(2)
-    submit(world, *specs)
-    world.run_until(lambda: all(is_running(world, one.name) for one in specs))
-    return world.placements()
+from tests.sim.master.support import is_running, spec, submit, up
+from tests.sim.master.world import World
 
 
 def test_a_partition_shorter_than_the_patience_restarts_nothing() -> None:
@@ -107,7 +69,7 @@ def test_what_was_not_replaced_is_kept_when_its_node_comes_back() -> None:
 @pytest.mark.parametrize("seconds", [20, 300])
 def test_a_master_cut_off_from_everybody_evicts_nobody(seconds: int) -> None:
     world = World()
-    before = up(world, spec())
+    before = up(world, spec(rules=("{web, {web, 0, 0}, node}",), hard=False))
     world.cut.update(world.agents)
     world.run(seconds)
     for node in list(world.agents):
@@ -119,7 +81,7 @@ def test_a_master_cut_off_from_everybody_evicts_nobody(seconds: int) -> None:
 
 def test_a_master_that_was_stopped_for_long_blames_nobody() -> None:
     world = World()
-    before = up(world, spec())
+    before = up(world, spec(rules=("{web, {web, 0, 0}, node}",), hard=False))
     sleeping, world.master = world.master, None
     world.run(200)
     world.master = sleeping
@@ -208,182 +170,26 @@ def _hello(master: MasterCore, message: object, heard: list[str]) -> None:
             heard.append(one.text)
 
 
-def test_batch_containers_do_not_wait_for_a_round() -> None:
-    world = World(settings=CoreSettings(interval=3600.0))
-    world.run(5)
-    submit(world, spec("job", kind=Kind.BATCH, count=6, rules=("{job, {job, 0, 1}, node}",)))
-    nodes = [str(node) for node, _ in world.placements().values()]
-    assert sorted(nodes) == sorted([*world.agents, *nodes[4:]])
-    assert max(map(nodes.count, nodes)) == 2
+def test_what_comes_late_or_twice_has_no_effect() -> None:
+    world = World(nodes=1)
+    up(world, spec(count=1))
+    core, agent = world.core, world.agents["n0"]
+    (entry,) = core.state.containers.values()
 
+    def tell(message: Heartbeat | Report) -> ContainerState:
+        core.handle(world.now, Received("n0", agent.link, message))
+        return entry.state
 
-def test_what_can_never_fit_is_refused_at_once() -> None:
-    world = World()
-    world.run(3)
-    answer = submit(world, spec(cpus=64))
-    assert answer.body["apps"] == [{"app": "web", "state": "refused"}]
-    assert "needs 64 cpus, 8 cpus free" in world.core.state.apps["web"].reasons[0]
-    assert submit(world, spec(cpus=1)).status == 0
-    world.run_until(lambda: is_running(world))
+    def view(state: Literal["running", "suspended"]) -> ContainerReport:
+        return ContainerReport(str(entry.id), entry.incarnation, state)
 
+    def beat(seq: int, state: Literal["running", "suspended"]) -> Heartbeat:
+        return Heartbeat(agent.session, seq, NodeSample(), [view(state)], [])
 
-def test_what_must_wait_says_why_and_goes_on_when_it_can() -> None:
-    world = World(nodes=2)
-    up(world, spec("big", count=2, cpus=6))
-    submit(world, spec(count=1, cpus=4), spec("job", count=1, cpus=4, kind=Kind.BATCH))
-    world.run(10)
-    assert app_state(world.core.state.apps["web"]) == "pending"
-    assert world.core.state.apps["web"].reasons
-    assert "needs 4 cpus, 2 cpus free" in world.core.state.apps["job"].reasons[0]
-    world.ask(lambda n: Remove(n, "big", 1.0))
-    world.run_until(lambda: is_running(world) and is_running(world, "job"))
-
-
-def test_names_in_use_are_refused() -> None:
-    world = World()
-    up(world, spec())
-    assert submit(world, spec("other"), spec()).status == 409
-    assert "other" not in world.core.state.apps
-    world.ask(lambda n: Remove(n, "web", 1.0))
-    assert submit(world, spec(), update=True).status == 409
-    world.run(20)
-    assert "web" not in world.core.state.apps
-    assert submit(world, spec()).status == 0
-
-
-def test_a_drained_node_is_left_by_services_and_not_by_batch() -> None:
-    world = World()
-    up(world, spec(count=4, rules=("{web, {web, 0, 0}, node}",), hard=False))
-    up(world, spec("job", count=4, kind=Kind.BATCH, rules=("{job, {job, 0, 0}, node}",)))
-    world.ask(lambda n: SetDrained(n, "n2", True))
-    world.run(30)
-    assert is_running(world)
-    on_node = {str(e.id).split("/")[0] for e in world.core.state.held["n2"]}
-    assert on_node == {"job"}
-    submit(world, spec("new", count=4))
-    world.run_until(lambda: is_running(world, "new"))
-    assert {str(e.id).split("/")[0] for e in world.core.state.held["n2"]} == {"job"}
-
-
-def test_a_changed_group_is_replaced_a_few_at_a_time() -> None:
-    world = World()
-    before = up(world, spec(count=8))
-    assert submit(world, spec(count=8, command="other"), update=True).status == 0
-    least = 8
-
-    def replaced() -> bool:
-        nonlocal least
-        steady = sum(
-            e.state is ContainerState.RUNNING for e in world.core.state.containers.values()
-        )
-        least = min(least, steady)
-        now = world.placements()
-        return all(now.get(name, (None, 0))[1] > old for name, (_, old) in before.items())
-
-    world.run_until(replaced)
-    world.run_until(lambda: is_running(world))
-    assert least >= 6
-    assert {e.group.command for e in world.core.state.containers.values()} == {("other",)}
-
-
-def test_scaling_leaves_the_others_alone() -> None:
-    world = World()
-    before = up(world, spec(count=4))
-    submit(world, spec(count=6), update=True)
-    world.run_until(lambda: len(world.placements()) == 6 and is_running(world))
-    assert before.items() <= world.placements().items()
-    submit(world, spec(count=1), update=True)
-    world.run_until(lambda: len(world.running()) == 1)
-    assert world.placements() == {"web/g/0": before["web/g/0"]}
-
-
-def test_suspension_is_ordered_until_it_is_done() -> None:
-    world = World(network=Network(drop=0.4))
-    world.run(10)
-    submit(world, spec())
-    world.run_until(lambda: is_running(world), 300)
-    for suspended in (True, False):
-        world.ask(lambda n, wanted=suspended: SetSuspended(n, "web", wanted))  # type: ignore[misc]
-        wanted = {"suspended" if suspended else "running"}
-        world.run_until(partial(all_are, world, wanted))
-
-
-def all_are(world: World, wanted: set[str]) -> bool:
-    """Whether these are the states of containers, on their nodes and as the master knows them."""
-    there = {one.state for a in world.agents.values() for one in a.containers.values()}
-    return there == wanted == {e.state.value for e in world.core.state.containers.values()}
-
-
-def test_an_operators_hard_rule_holds_for_later_placements() -> None:
-    world = World()
-    before = up(world, spec(count=2))
-    rule = Rule(parse_constraint("{web, {web, 0, 2}, node}"), name="apart", hard=True)
-    world.ask(lambda n: AddRules(n, (rule,), world.now))
-    submit(world, spec(count=10), update=True)
-    world.run_until(lambda: len(world.placements()) == 10)
-    placed = [node for node, _ in world.placements().values()]
-    assert before.items() <= world.placements().items()
-    assert max(map(placed.count, placed)) <= 3
-
-
-def test_a_failed_batch_container_is_told() -> None:
-    world = World()
-    group = GroupSpec("g", 1, Resources.of(1), command=("x",), restart=Restart.NEVER)
-    up(world, AppSpec("job", (group,), Kind.BATCH))
-    for agent in world.agents.values():
-        for one in agent.containers.values():
-            agent.crash(one, world.now)
-    world.run(5)
-    assert app_state(world.core.state.apps["job"]) == "failed"
-
-
-def test_few_batch_containers_make_room_for_a_service_and_come_back() -> None:
-    world = World(settings=CoreSettings(make_room="stop"))
-    up(world, spec("job", count=16, cpus=2, kind=Kind.BATCH))
-    submit(world, spec(count=2, cpus=4, rules=("{web, {web, 0, 0}, node}",)))
-    world.run_until(lambda: is_running(world))
-    waiting = [e for e in world.core.state.pending if e.id.app == "job"]
-    assert len(waiting) == 4
-    assert world.core.state.apps["job"].reasons
-    world.ask(lambda n: Remove(n, "web", 1.0))
-    world.run_until(lambda: is_running(world, "job"))
-
-
-def test_nobody_makes_room_in_vain_or_unless_allowed() -> None:
-    for allowed, cpus in (("never", 4.0), ("stop", 9.0)):
-        world = World(settings=CoreSettings(make_room=allowed))
-        before = up(world, spec("job", count=16, cpus=2, kind=Kind.BATCH))
-        submit(world, spec("web", count=1, cpus=cpus))
-        world.run(20)
-        assert world.placements() == before
-
-
-def test_missed_rules_are_repaired_by_few_moves_with_known_destinations() -> None:
-    world = World()
-    before = up(world, spec(count=4))
-    assert len({node for node, _ in before.values()}) == 1
-    rule = Rule(parse_constraint("{web, {web, 0, 1}, node}"), name="pairs")
-    world.ask(lambda n: AddRules(n, (rule,), world.now))
-    planned = world.ask(lambda n: Repair(n, 10, plan=True))
-    assert planned is not None
-    assert len(planned.body["moves"]) == 2
-    assert world.placements() == before
-    assert world.core.state.constraints.violations()
-    world.ask(lambda n: Repair(n, 10))
-    world.run_until(lambda: not world.core.rebalance.under_way)
-    assert not world.core.state.constraints.violations()
-    stayed = before.items() & world.placements().items()
-    assert len(stayed) == 2
-    targets = {move["container"]: move["to"] for move in planned.body["moves"]}
-    for name, node in targets.items():
-        assert world.placements()[name][0] == node
-
-
-def test_moves_are_no_more_than_asked_for() -> None:
-    world = World()
-    up(world, spec(count=8))
-    rule = Rule(parse_constraint("{web, {web, 0, 0}, node}"), name="apart")
-    world.ask(lambda n: AddRules(n, (rule,), world.now))
-    answer = world.ask(lambda n: Repair(n, 3))
-    assert answer is not None
-    assert len(answer.body["moves"]) == 3
+    assert tell(Report(agent.session, 900, view("suspended"))) is ContainerState.SUSPENDED
+    assert tell(Report(agent.session, 899, view("running"))) is ContainerState.SUSPENDED
+    assert tell(Report(agent.session, 900, view("running"))) is ContainerState.SUSPENDED
+    assert tell(beat(901, "running")) is ContainerState.RUNNING
+    assert tell(beat(900, "suspended")) is ContainerState.RUNNING
+    assert tell(beat(901, "suspended")) is ContainerState.RUNNING
+    assert tell(Report("another", 999, view("suspended"))) is ContainerState.RUNNING
