@@ -16,9 +16,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +50,6 @@ class Work:
         self.batch_records = round(BATCH_SECONDS / RECORD)
         span = jobs * (PAUSE + 2 * STREAM_SECONDS)
         self.batch_tasks = cores * max(2, round(1.3 * span / BATCH_SECONDS))
-
-
-def expand(number: int) -> "Iterator[int]":
-    return iter(range(number))
 
 
 def many(records: int) -> Any:
@@ -227,5 +221,4 @@ def draw(series: dict[str, list[float]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    assert threading.current_thread() is threading.main_thread()
     main()

@@ -19,7 +19,7 @@ from colchis.jobs.client import Client
 from colchis.jobs.failures import TaskFailedError
 from colchis.jobs.sources import Folder, Generator
 from tests.host.executor.bench import alive, wait_for
-from tests.host.executor.local import cluster, shows, start, states
+from tests.host.executor.local import cluster, job_status, shows, start, states
 
 
 @pytest.fixture(scope="module")
@@ -124,18 +124,34 @@ def test_large_results_reach_the_client_and_the_next_stage(shared: Client) -> No
     wait_for(lambda: not shared.status().jobs)
 
 
-def test_suspended_after_every_record_gives_the_right_answer(tmp_path: Path) -> None:
-    """Streams come and go all the while; the batch task works through all of its records once."""
-    with cluster(cores=1, options={"max_suspensions": 10_000, "finish_within": 0.0}) as client:
-        low = client.job("low").records(range(200_000), partitions=1).reduce(lambda a, b: a + b)
-        future = low.submit()
-        suspensions = 0
-        while not future.done():
-            client.job("high", priority="stream").records([1], partitions=1).result(60)
-            jobs = client.status().jobs
-            suspensions = max([suspensions, *(job.suspensions for job in jobs)])
-        assert future.result() == sum(range(200_000))
-        assert suspensions > 0
+def test_task_suspended_again_and_again_gives_the_right_answer_at_once(tmp_path: Path) -> None:
+    """Whenever the task waits at a gate a stream comes, and the task has to step aside."""
+    gate = 50_000
+
+    def total(records: Iterator[int]) -> Iterator[int]:
+        (tmp_path / "begun").write_text((tmp_path / "begun").read_text() + "x")
+        total = 0
+        for record in records:
+            total += record
+            if record % gate == 0:
+                (tmp_path / f"at-{record}").touch()
+                while not (tmp_path / f"go-{record}").exists():
+                    time.sleep(0.005)
+        yield total
+
+    (tmp_path / "begun").touch()
+    settings = {"grace": 600.0}
+    with cluster(cores=1, options={"finish_within": 0.0}, executor_settings=settings) as client:
+        low = client.job("low").records(range(4 * gate), partitions=1).apply(total).submit()
+        for number in range(4):
+            wait_for((tmp_path / f"at-{number * gate}").exists)
+            assert job_status(client, low).suspensions == number
+            high = client.job("high", priority="stream").records([1], partitions=1).submit()
+            wait_for(lambda: states(client, low) == {"suspending": 1})
+            (tmp_path / f"go-{number * gate}").touch()
+            assert high.result(60) == [1]
+        assert low.result(60) == [sum(range(4 * gate))]
+    assert (tmp_path / "begun").read_text() == "x"
 
 
 def test_stream_over_a_generator(shared: Client) -> None:
