@@ -12,13 +12,14 @@ import random
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO
 
 from colchis.model.app import AppSpec
-from colchis.model.cluster import Cluster
+from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
+from colchis_master.lra.rebalance import Moves, rebalance
 from colchis_master.lra.schedule import schedule
 from colchis_master.lra.settings import Settings
 
@@ -29,6 +30,8 @@ GRACE = 2.0
 START = 60.0
 """Seconds within which a new child must be ready."""
 FALLBACK = "serial"
+BALANCE_LIMIT = 60.0
+"""Seconds for finding moves."""
 NICE = 10
 """How far the child steps back when there are too few cores: tasks do not wait for a plan."""
 
@@ -40,6 +43,17 @@ class Request:
     algorithm: str
     settings: Settings
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Moves are wanted, see ``colchis_master.lra.rebalance``."""
+
+    cluster: Cluster
+    settings: Settings
+    max_moves: int
+    per_app: Mapping[str, int]
+    movable: Collection[ContainerId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,13 @@ class SolverProcess:
                 plan = await asyncio.to_thread(run, replace(request, algorithm=FALLBACK))
             return replace(plan, notes=(*plan.notes, why))
 
+    async def rebalance(self, request: Balance) -> Moves:
+        """The child's moves. Raises SolverLostError where it gave none in time."""
+        async with self._turn:
+            answer = await self._exchange(request, BALANCE_LIMIT)
+        assert isinstance(answer, Moves)
+        return answer
+
     async def close(self) -> None:
         """End the child."""
         child, self._child = self._child, None
@@ -127,16 +148,18 @@ class SolverProcess:
                 await child.stdin.wait_closed()
 
     async def _ask(self, request: Request) -> Plan:
+        answer = await self._exchange(request, request.settings.time_limit)
+        assert isinstance(answer, Plan)
+        return answer
+
+    async def _exchange(self, request: Request | Balance, limit: float) -> object:
         try:
             child = await self._ready()
-            answer = await asyncio.wait_for(
-                _exchange(child, request), request.settings.time_limit + self._grace
-            )
+            answer = await asyncio.wait_for(_exchange(child, request), limit + self._grace)
         except TimeoutError:
             await self._lose()
             raise SolverLostError(
-                f"no answer {self._grace:g} s after its time limit of "
-                f"{request.settings.time_limit:g} s"
+                f"no answer {self._grace:g} s after its time limit of {limit:g} s"
             ) from None
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             ended = self._child
@@ -154,7 +177,6 @@ class SolverProcess:
             raise
         if isinstance(answer, Failure):
             raise SolverLostError(answer.reason)
-        assert isinstance(answer, Plan)
         return answer
 
     async def _lose(self) -> None:
@@ -174,7 +196,7 @@ class SolverProcess:
         return self._child
 
 
-async def _exchange(child: asyncio.subprocess.Process, request: Request) -> object:
+async def _exchange(child: asyncio.subprocess.Process, request: Request | Balance) -> object:
     assert child.stdin is not None
     assert child.stdout is not None
     payload = pickle.dumps(request)
@@ -198,6 +220,18 @@ def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
     )
 
 
+def _answer(request: Request | Balance) -> Plan | Moves:
+    if isinstance(request, Request):
+        return run(request)
+    return rebalance(
+        request.cluster,
+        request.settings,
+        request.max_moves,
+        per_app=request.per_app,
+        movable=request.movable,
+    )
+
+
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the other end is closed."""
     answers.write(b"+")
@@ -205,9 +239,9 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
         request = pickle.loads(requests.read(length))  # noqa: S301 - from our own parent
-        answer: Plan | Failure
+        answer: Plan | Moves | Failure
         try:
-            answer = run(request)
+            answer = _answer(request)
         except Exception as error:  # reported to the parent, which has a fallback
             answer = Failure(f"{type(error).__name__}: {error}")
         payload = pickle.dumps(answer)
@@ -224,14 +258,19 @@ def main() -> None:
     os.nice(NICE)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # What is pickled here is to be found there, so it may not be of the module ``__main__``.
+    from colchis_master.lra import process
     from colchis_master.lra.solver import quiet_stdout
 
     with quiet_stdout():
         import highspy
 
         highspy.Highs()  # type: ignore[no-untyped-call] # untyped library
-    serve(sys.stdin.buffer, answers)
+    process.serve(sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":
-    main()
+    # What is pickled must be of this module under its own name, on both ends of the pipe.
+    from colchis_master.lra.process import main as serve_parent
+
+    serve_parent()

@@ -7,7 +7,7 @@ extents are less, or no more with the rest of the objective better, and no more 
 rule than before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +29,21 @@ CROWDED = 20
 @dataclass(frozen=True, slots=True)
 class Move:
     """Create ``container`` on ``target``, then delete it on ``source``; and what the cluster comes
-    to after it: misses of rules and their weighted extents."""
+    to after it: misses of rules and their weighted extents. ``reason`` is for people."""
 
     container: ContainerId
     source: str
     target: str
     violations: int
     extent: float
+    reason: str = ""
 
     def to_contract(self) -> dict[str, Any]:
         return {
             "container": str(self.container),
-            "source": self.source,
-            "target": self.target,
+            "from": self.source,
+            "to": self.target,
+            "reason": self.reason,
             "violations": self.violations,
             "extent": self.extent,
         }
@@ -58,8 +60,11 @@ class Moves:
     def to_contract(self) -> dict[str, Any]:
         """The JSON that a rebalancing plan is printed as."""
         return {
-            "before": {"violations": self.violations, "extent": self.extent},
             "moves": [move.to_contract() for move in self.moves],
+            "violations_before": self.violations,
+            "violations_after": self.moves[-1].violations if self.moves else self.violations,
+            "extent_before": self.extent,
+            "extent_after": self.moves[-1].extent if self.moves else self.extent,
         }
 
 
@@ -69,10 +74,11 @@ def rebalance(
     max_moves: int,
     *,
     per_app: int | Mapping[str, int] | None = None,
+    movable: Collection[ContainerId] | None = None,
 ) -> Moves:
     """At most ``max_moves`` moves, best first; ``per_app`` bounds those of any one app (a number
-    for all, or by name)."""
-    board = _Board(cluster, settings)
+    for all, or by name). Only containers in ``movable`` are moved, all where it is None."""
+    board = _Board(cluster, settings, movable)
     violations, extent = board.misses()
     made: list[Move] = []
     spent: dict[str, int] = {}
@@ -96,8 +102,11 @@ def _left(per_app: int | Mapping[str, int] | None, app: str) -> float:
 class _Board:
     """The cluster as a state in which every running container can be taken up."""
 
-    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+    def __init__(
+        self, cluster: Cluster, settings: Settings, movable: Collection[ContainerId] | None
+    ) -> None:
         self._settings = settings
+        may_move = None if movable is None else frozenset(movable)
         groups: dict[str, dict[tuple[str, frozenset[str], Resources], list[Container]]] = {}
         for container in cluster.containers:
             key = (container.id.group, container.tags, container.resources)
@@ -121,19 +130,44 @@ class _Board:
             for container in found:
                 node = self._problem.index[cluster.placed[container.id]]
                 self._state.place(group, node)
-                self._ids.setdefault((group, node), []).append(container.id)
+                if may_move is None or container.id in may_move:
+                    self._ids.setdefault((group, node), []).append(container.id)
 
     def misses(self) -> tuple[int, float]:
         """Pairs of a container and a rule that it misses, and the weighted extents."""
-        count, extent = 0, 0.0
+        found = self._by_family()
+        extent = sum(
+            family.weight * missed
+            for family, (_, missed) in zip(self._problem.live, found, strict=True)
+        )
+        return sum(count for count, _ in found), round(extent, 9)
+
+    def _by_family(self) -> list[tuple[int, float]]:
+        """Of each rule the containers that miss it, and their extents."""
+        found = []
         for number, family in enumerate(self._problem.live):
             subjects = self._state.subjects[number]
             if not subjects.any():
+                found.append((0, 0.0))
                 continue
             extents = node_extents(self._problem, family, self._state.counts, placed=True)
-            count += int(subjects[extents > EPSILON].sum())
-            extent += family.weight * float(subjects @ extents)
-        return count, round(extent, 9)
+            found.append((int(subjects[extents > EPSILON].sum()), float(subjects @ extents)))
+        return found
+
+    def _reason(self, before: list[tuple[int, float]]) -> str:
+        """Which rules are missed less than before, in words."""
+        gains: dict[str, list[float]] = {}
+        now = self._by_family()
+        for family, (_, was), (_, less) in zip(self._problem.live, before, now, strict=True):
+            if less < was - EPSILON:
+                sums = gains.setdefault(self._problem.rules[family.rule].label, [0.0, 0.0])
+                sums[0] += was
+                sums[1] += less
+        if not gains:
+            return "the rest of the objective is better"
+        return "; ".join(
+            f"{label}: missed by {a:g}, then by {b:g}" for label, (a, b) in gains.items()
+        )
 
     def _hard(self) -> dict[int, Any]:
         """Extents of hard rules on each node, where there are subjects of theirs."""
@@ -147,7 +181,7 @@ class _Board:
             if family.hard
         }
 
-    def best_move(self, allowed: Any) -> Move | None:
+    def best_move(self, allowed: Callable[[str], bool]) -> Move | None:
         """Make the move that gains most, and return it."""
         violations, extent = self.misses()
         rest = rest_worth(self._state, self._settings)
@@ -156,6 +190,8 @@ class _Board:
             candidates = self._crowded()
         options: list[tuple[float, int, int, int]] = []
         for group, source in candidates:
+            if not self._ids.get((group, source)):
+                continue
             if not allowed(self._problem.apps[self._problem.groups[group].app].name):
                 continue
             options += self._destinations(group, source)
@@ -189,6 +225,7 @@ class _Board:
     ) -> Move | None:
         state = self._state
         hard = self._hard()
+        by_family = self._by_family()
         state.place(group, target)
         between = self._hard()
         state.place(group, source, -1)
@@ -209,7 +246,8 @@ class _Board:
         ident = self._ids[group, source].pop()
         self._ids.setdefault((group, target), []).append(ident)
         nodes = self._problem.nodes
-        return Move(ident, nodes[source].name, nodes[target].name, found, less)
+        reason = self._reason(by_family)
+        return Move(ident, nodes[source].name, nodes[target].name, found, less, reason)
 
     def _missing(self) -> list[tuple[int, int]]:
         """Containers (group, node) that miss a rule, or are counted where one is missed."""

@@ -77,6 +77,14 @@ def test_moves_are_bounded() -> None:
     assert len(rebalance(crowded(4, 4), Settings(), 9, per_app={"web": 2}).moves) == 2
 
 
+def test_only_what_may_be_moved_is_moved() -> None:
+    cluster = crowded(4, 4)
+    free = {container.id for container in cluster.containers[:1]}
+    plan = rebalance(cluster, Settings(), 9, movable=free)
+    assert [move.container for move in plan.moves] == list(free)
+    assert plan.moves[0].reason == "{web, {web, 0, 0}, node}: missed by 12, then by 6"
+
+
 def test_what_is_well_placed_stays() -> None:
     assert rebalance(crowded(1, 3), Settings(), 10).moves == ()
 

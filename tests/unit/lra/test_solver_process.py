@@ -14,7 +14,7 @@ import pytest
 from colchis.model.cluster import Cluster, Node
 from colchis.model.resources import Resources
 from colchis_master.lra import Settings, ilp, schedule
-from colchis_master.lra.process import SolverProcess
+from colchis_master.lra.process import Balance, SolverLostError, SolverProcess
 from tests.unit.lra.lra_cases import app, solve
 
 NODES = tuple(Node(f"n{i}", Resources.of(4, "8GiB")) for i in range(3))
@@ -34,6 +34,28 @@ def test_a_round_is_solved_in_the_child() -> None:
             again = await solver.solve(CLUSTER, [SPREAD], SETTINGS, "yarn")
             assert again.algorithm == "yarn"
             assert solver.pid == first
+
+    asyncio.run(scenario())
+
+
+def test_moves_are_found_in_the_child() -> None:
+    async def scenario() -> None:
+        async with SolverProcess() as solver:
+            pair = app("web", {"g": (2, {"web"})}, "{web, {web, 0, 0}, node}")
+            cluster = Cluster(
+                NODES, pair.containers(), dict.fromkeys((c.id for c in pair.containers()), "n0")
+            )
+            cluster = Cluster(NODES, cluster.containers, cluster.placed, pair.rules)
+            movable = frozenset(cluster.placed)
+            found = await solver.rebalance(Balance(cluster, SETTINGS, 4, {"web": 4}, movable))
+            assert [(move.source, move.target != "n0") for move in found.moves] == [("n0", True)]
+            none = await solver.rebalance(Balance(cluster, SETTINGS, 4, {"web": 0}, movable))
+            assert none.moves == ()
+            nowhere = Balance(Cluster(), SETTINGS, 4, {}, frozenset())
+            assert (await solver.rebalance(nowhere)).moves == ()
+            broken = Balance(Cluster((), pair.containers()), SETTINGS, 4, {}, frozenset())
+            with pytest.raises(SolverLostError, match="KeyError"):
+                await solver.rebalance(broken)
 
     asyncio.run(scenario())
 
