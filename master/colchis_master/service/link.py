@@ -24,21 +24,32 @@ class Link:
         self._socket = socket
         self.dropped: Counter[str] = Counter()
 
-    async def receive(self) -> tuple[str, str, FromAgent]:
-        """The next well-formed message: the sender's name, its connection, the message."""
-        while True:
-            frames = await self._socket.recv_multipart(copy=False)
-            node = sender(frames)
-            if node is None or len(frames) != 2:
-                self.dropped["unknown sender" if node is None else "frames"] += 1
-                continue
-            try:
-                message = FROM_AGENT.decode(frames[1].bytes)
-            except WireError as error:
-                self.dropped["malformed"] += 1
-                log.warning("message dropped", node=node, reason=str(error))
-                continue
-            return node, frames[0].bytes.hex(), message
+    async def receive(self, limit: int = 1) -> list[tuple[str, str, FromAgent]]:
+        """The next well-formed message, and up to ``limit`` in all of those that are there already:
+        the sender's name, its connection, the message."""
+        found: list[tuple[str, str, FromAgent]] = []
+        while not found or (len(found) < limit and self._waiting()):
+            message = self._decode(await self._socket.recv_multipart(copy=False))
+            if message is not None:
+                found.append(message)
+        return found
+
+    def _waiting(self) -> bool:
+        events = self._socket.get(zmq.EVENTS)
+        return isinstance(events, int) and bool(events & zmq.POLLIN)
+
+    def _decode(self, frames: list[zmq.Frame]) -> tuple[str, str, FromAgent] | None:
+        node = sender(frames)
+        if node is None or len(frames) != 2:
+            self.dropped["unknown sender" if node is None else "frames"] += 1
+            return None
+        try:
+            message = FROM_AGENT.decode(frames[1].bytes)
+        except WireError as error:
+            self.dropped["malformed"] += 1
+            log.warning("message dropped", node=node, reason=str(error))
+            return None
+        return node, frames[0].bytes.hex(), message
 
     def send(self, link: str, message: FromMaster) -> bool:
         """Whether the message is on its way; false where the connection is gone or full."""

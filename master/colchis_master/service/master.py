@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,9 @@ from colchis_master.service.link import Link
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
+TOGETHER = 64
+"""Messages of agents that are handled at once."""
+
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
 
@@ -45,7 +49,11 @@ def run_master(settings: MasterSettings) -> int:
 
     Raises InputError where keys or tokens cannot be used, JournalError where the journal cannot.
     """
-    return asyncio.run(Master(settings).run())
+    master = Master(settings)
+    # What is there by now stays: collections, which stop all work, need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return asyncio.run(master.run())
 
 
 class Master:
@@ -117,7 +125,13 @@ class Master:
 
     def handle(self, event: ask.Event) -> None:
         """Give the core an event and carry out what it says: first what must be durable."""
-        instructions = self.core.handle(time.monotonic(), event)
+        self._handle_all([event])
+
+    def _handle_all(self, given: Iterable[ask.Event]) -> None:
+        """One write to the journal for all of these: its sync takes longer than all else."""
+        instructions: list[ask.Instruction] = []
+        for event in given:
+            instructions += self.core.handle(time.monotonic(), event)
         records = [one.record for one in instructions if isinstance(one, ask.Persist)]
         happened = [one for one in instructions if isinstance(one, ask.Emit)]
         events = self.feed.number(happened, time.time())
@@ -178,15 +192,25 @@ class Master:
             return
         for note in plan.notes:
             log.info(note, round=request.round)
-        self.handle(ask.Planned(request.round, plan))
+        *earlier, last = [replace(plan, apps=(app,)) for app in plan.apps] or [plan]
+        for part in earlier:
+            began = time.monotonic()
+            self.handle(ask.Planned(request.round, part, more=True))
+            # Tasks, heartbeats and requests have their turn between two apps.
+            await asyncio.sleep(min(0.1, time.monotonic() - began))
+        self.handle(ask.Planned(request.round, last))
 
     async def _receive(self, link: Link) -> None:
         while True:
-            node, connection, message = await link.receive()
-            if isinstance(message, LogChunk):
-                self._control.log_chunk(message)
-            else:
-                self.handle(ask.Received(node, connection, message))
+            events: list[ask.Event] = []
+            for node, connection, message in await link.receive(TOGETHER):
+                if isinstance(message, LogChunk):
+                    self._control.log_chunk(message)
+                else:
+                    events.append(ask.Received(node, connection, message))
+            self._handle_all(events)
+            # Receiving does not give way to requests while there are messages.
+            await asyncio.sleep(0)
 
     async def _tick(self) -> None:
         while True:
