@@ -6,9 +6,10 @@ Every algorithm places the same apps, in the same rounds, on the same cluster. B
 are task-based containers, which come and go between rounds, in some domains more than in others
 (one that comes back from an upgrade is empty). Each app asks that its containers be spread over the
 upgrade domains: `{x, {self/x, 0, k}, upgrade_domain}` with the least k that can be kept, a
-cardinality, which Kubernetes' rules cannot express. Then one generated trace of 15 days takes domains and nodes down.
-An app's unavailability is the greatest share of its containers that is away in any hour; reported
-are its median over the apps and its maximum. `hour_*` are those of the hours' worst app.
+cardinality, which Kubernetes' rules cannot express. Then one generated trace of 15 days takes
+domains and nodes down. An app's unavailability is the greatest share of its containers that is away
+in any hour; reported are its median over the apps and its maximum. `hour_*` are those of the hours'
+worst app.
 
 Writes availability.json and availability.png.
 """

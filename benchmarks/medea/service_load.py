@@ -1,0 +1,66 @@
+"""A user who submits a round of long-running services every second, and stops those of before.
+
+A process of its own, told ``on`` and ``off`` by lines on its standard input, so that its work does
+not mix with that of whoever measures.
+"""
+
+import json
+import random
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.placement.clusters import Shape, make_round
+from colchis.client.connection import read_connection
+from colchis.client.http import Client
+from colchis.specs import app_to_dict
+
+KEPT = 3
+"""Rounds that run at a time."""
+PERIOD = 1.0
+
+
+def make_services(prefix: str, rng: random.Random) -> list[dict[str, Any]]:
+    """Ten services of ten containers as specs, with rules within and across them."""
+    found = []
+    for app in make_round(Shape(0), rng):
+        text = json.dumps(app_to_dict(app)).replace("app/app", f"app/{prefix}-app")
+        plain: dict[str, Any] = json.loads(text)
+        plain["app"] = f"{prefix}-{app.name}"
+        for group in plain["groups"].values():
+            group["command"] = ["true"]
+        found.append(plain)
+    return found
+
+
+def submit_and_stop(client: Client, wanted: Callable[[], bool], over: threading.Event) -> None:
+    """Until ``over``: a round every period while it is ``wanted``, none left once it is not."""
+    rng = random.Random(1)
+    rounds: list[list[str]] = []
+    number = 0
+    while not over.wait(PERIOD):
+        if wanted():
+            apps = make_services(f"s{number}", rng)
+            client.submit(apps)
+            rounds.append([app["app"] for app in apps])
+            number += 1
+        while rounds and (len(rounds) > KEPT or not wanted()):
+            for name in rounds.pop(0):
+                client.stop(name, 0.0)
+
+
+def main() -> None:
+    wanted, over = threading.Event(), threading.Event()
+    with Client(read_connection(Path(sys.argv[1]))) as client:
+        work = threading.Thread(target=submit_and_stop, args=(client, wanted.is_set, over))
+        work.start()
+        for line in sys.stdin:
+            (wanted.set if line.strip() == "on" else wanted.clear)()
+        over.set()
+        work.join()
+
+
+if __name__ == "__main__":
+    main()
