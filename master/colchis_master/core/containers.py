@@ -56,7 +56,10 @@ class Containers:
         before = entry.state
         self._state.step(entry, _SEEN[report.state], keep=False)
         if entry.state is not before:
-            self._state.emit("container", f"{entry.id} is {entry.state}", container=entry)
+            text = f"{entry.id} is {entry.state}"
+            if entry.state is ContainerState.BACKING_OFF and report.exit is not None:
+                text += f", since it {describe_exit(report.exit)}"
+            self._state.emit("container", text, container=entry)
         if entry.state is not ContainerState.RUNNING:
             entry.running_since = None
         elif entry.running_since is None:

@@ -50,6 +50,40 @@ def test_out_of_memory_is_said(lab: Lab) -> None:
     lab.stop("hog")
 
 
+def test_failures_say_why_where_one_looks(lab: Lab) -> None:
+    failing = service("fail", command=["sh", "-c", "echo oops >&2; exit 3"], restart="on-failure")
+    lab.run("run", "-", "--timeout", "0", given=failing, code=1)
+    until(lambda: lab.containers("fail")["fail/a/0"]["restarts"] >= 1, "for a restart")
+    until(lambda: "code 3" in lab.run("status", "fail").stdout, "for the exit code")
+    assert "oops" in lab.run("logs", "fail").stdout
+    assert "backing-off, since it exited with code 3" in lab.run("story", "fail").stdout
+    lab.stop("fail")
+
+
+def test_usage_is_still_known_when_a_container_is_suspended(lab: Lab) -> None:
+    lab.run("run", "-", given=service("web", command=["python", "-S", "-c", "while True: pass"]))
+
+    def used() -> float:
+        with lab.client() as master:
+            return float(master.app("web")["containers"][0]["usage"]["cpu_seconds"])
+
+    until(lambda: used() > 0.2, "for cpu to be used")
+    lab.run("suspend", "--no-wait", "web")
+    seen = []
+
+    def suspended() -> bool:
+        seen.append(used())
+        return states_of(lab, "web") == {"suspended"}
+
+    until(suspended, "for the suspension")
+    seen.append(used())
+    assert min(seen) > 0.2
+    assert seen == sorted(seen)
+    lab.run("resume", "web")
+    until(lambda: used() > seen[-1], "for it to go on")
+    lab.stop("web")
+
+
 def test_what_can_never_fit_is_refused_at_once(lab: Lab) -> None:
     big = service("big", resources={"cpus": 64, "memory": "32MiB"})
     done = lab.run("run", "-", given=big, code=1)
