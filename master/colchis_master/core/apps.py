@@ -182,7 +182,11 @@ class Apps:
         state.answer(event.request, {"containers": [str(entry.id) for entry in chosen]})
 
     def _chosen(self, app: AppEntry, event: SetSuspended) -> tuple[list[ContainerEntry], str]:
-        chosen = [e for e in app.containers.values() if e.state is not ContainerState.ENDED]
+        chosen = [
+            entry
+            for entry in app.containers.values()
+            if entry.state is not ContainerState.ENDED and not entry.is_copy
+        ]
         if event.group is not None:
             if event.group not in {group.name for group in app.spec.groups}:
                 return [], f"group {event.group}"
@@ -266,7 +270,7 @@ def app_state(app: AppEntry) -> str:
         return "refused"
     if app.stopping:
         return "stopping"
-    entries = list(app.containers.values())
+    entries = [entry for entry in app.containers.values() if not entry.is_copy]
     states = {entry.state for entry in entries}
     ended = [entry for entry in entries if entry.state is ContainerState.ENDED]
     if any(failed(entry.exit) for entry in ended) and (

@@ -56,7 +56,7 @@ class Containers:
         before = entry.state
         self._state.step(entry, _SEEN[report.state], keep=False)
         if entry.state is not before:
-            text = f"{entry.id} is {entry.state}"
+            text = f"{entry.name} is {entry.state}"
             if entry.state is ContainerState.BACKING_OFF and report.exit is not None:
                 text += f", since it {describe_exit(report.exit)}"
             self._state.emit("container", text, container=entry)
@@ -94,7 +94,7 @@ class Containers:
         elif order.kind in (Suspend, Resume) and message.error:
             entry.suspended = not entry.suspended
             self._state.persist(entry.record())
-            self._state.emit("order", f"{entry.id}: {message.error}", container=entry)
+            self._state.emit("order", f"{entry.name}: {message.error}", container=entry)
 
     # --- ends -----------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Containers:
         state.unplace(entry)
         state.step(entry, ContainerStep.END)
         text = describe_exit(exit_)
-        state.emit("ended", f"{entry.id} {text}", container=entry)
+        state.emit("ended", f"{entry.name} {text}", container=entry)
         self.settle(entry, now)
 
     def settle(self, entry: ContainerEntry, now: float) -> None:
@@ -152,6 +152,7 @@ class Containers:
         node = entry.node
         app = state.apps[entry.id.app]
         never = app.spec.kind is Kind.BATCH and entry.group.restart is Restart.NEVER
+        never = never or entry.is_copy
         if entry.state is ContainerState.STOPPING or never:
             self.ended(entry, Exit("lost", detail=f"node {node} is lost"), now)
             return
@@ -204,7 +205,7 @@ class Containers:
             state.send(node, self._message(entry, order))
 
     def _message(self, entry: ContainerEntry, order: Order) -> FromMaster:
-        epoch, name = self._state.epoch, str(entry.id)
+        epoch, name = self._state.epoch, entry.name
         if order.kind is Stop:
             return Stop(epoch, order.number, name, entry.incarnation, entry.grace)
         if order.kind is Suspend:
@@ -213,20 +214,18 @@ class Containers:
             return Resume(epoch, order.number, name, entry.incarnation)
         group = entry.group
         settings = self._state.settings
-        env = dict(group.env)
-        if group.executor:
-            env.setdefault("COLCHIS_JOBS", settings.jobs)
         return Start(
             epoch,
             order.number,
             name,
             entry.incarnation,
             list(group.command or ("colchis-executor",)),
-            env,
+            dict(group.env),
             dict(group.resources.by_name),
             group.restart.value,
             group.executor,
             settings.token,
+            settings.executors if group.executor else settings.jobs if group.jobs else None,
         )
 
 

@@ -10,11 +10,11 @@ from colchis_master.core.events import (
     Event,
     Instruction,
     LinkLost,
+    MakeMoves,
     Planned,
     Received,
     Remove,
     RemoveRule,
-    Repair,
     SetDrained,
     SetSuspended,
     Submit,
@@ -61,7 +61,7 @@ class MasterCore:
             SetDrained: lambda e, _: self.apps.set_drained(e),
             AddRules: self.apps.add_rules,
             RemoveRule: lambda e, _: self.apps.remove_rule(e),
-            Repair: lambda e, _: self._repair(e),
+            MakeMoves: self.rebalance.start,
         }
 
     def restore(self, records: Iterable[Record], now: float, wall: float) -> list[str]:
@@ -77,7 +77,7 @@ class MasterCore:
         self._last = now
         self.state.begin()
         self._handlers[type(event)](event, now)
-        self.rebalance.land()
+        self.rebalance.follow(now)
         self.containers.flush(now, all_due=isinstance(event, Tick))
         return self.state.take()
 
@@ -90,15 +90,9 @@ class MasterCore:
                 state.forget(f"rule {rule.label}")
             state.emit("rule", f"the rule {rule.label} has expired", app=rule.app or "")
         self.moves.tick(now)
-        self.rebalance.tick()
+        self.rebalance.tick(now)
         self.rounds.tick(now)
 
     def _submit(self, event: Submit, now: float) -> None:
         self.apps.submit(event, now)
         self.rounds.place_singly(now, {spec.name for spec in event.apps})
-
-    def _repair(self, event: Repair) -> None:
-        moves = self.rebalance.find(event.moves)
-        if not event.plan:
-            self.rebalance.start(moves)
-        self.state.answer(event.request, {"moves": [move.to_plain() for move in moves]})

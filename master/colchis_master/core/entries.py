@@ -1,6 +1,6 @@
 """What the master knows of a node, a container and an app."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Container, ContainerId, Node
@@ -9,6 +9,9 @@ from colchis.specs import app_to_dict
 from colchis.wire.messages import ContainerReport, ExecutorSample, Exit, FromMaster, NodeSample
 from colchis_master.core.lifecycle import ContainerState, NodeState
 from colchis_master.core.records import AppRecord, ContainerRecord, NodeRecord, Place
+
+COPIES = 1_000_000
+"""Added to a container's index for its copy while it is moved; no group has so many members."""
 
 
 @dataclass(eq=False, slots=True)
@@ -92,6 +95,21 @@ class ContainerEntry:
     order: Order | None = None
     note: str = ""
     reasons: tuple[str, ...] = ()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is one of the two of a container that is being moved, and not the member."""
+        return self.id.index >= COPIES
+
+    @property
+    def original(self) -> ContainerId:
+        """What it is a copy of; itself where it is none."""
+        return replace(self.id, index=self.id.index - COPIES) if self.is_copy else self.id
+
+    @property
+    def name(self) -> str:
+        """As people and agents know it."""
+        return str(self.original)
 
     def record(self) -> ContainerRecord:
         place: Place = "placed"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from colchis.model.app import AppSpec
-from colchis.model.cluster import Cluster
+from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.constraints import Rule
 from colchis.model.plan import Plan
 from colchis.wire.messages import FromAgent, FromMaster
@@ -109,18 +109,24 @@ class RemoveRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
-    """Move at most ``moves`` service containers so that fewer rules are missed.
+class Move:
+    """A container is to leave ``source`` for ``target``; ``reason`` is for people."""
 
-    The answer lists the moves; with ``plan`` they are only found.
-    """
+    container: ContainerId
+    source: str
+    target: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeMoves:
+    """Make these moves in this order, in place of any that are not begun; 0 is nobody's request."""
 
     request: int
-    moves: int
-    plan: bool = False
+    moves: tuple[Move, ...]
 
 
-Request = Submit | Remove | SetSuspended | SetDrained | AddRules | RemoveRule | Repair
+Request = Submit | Remove | SetSuspended | SetDrained | AddRules | RemoveRule | MakeMoves
 Event = Received | LinkLost | Tick | Planned | Request
 
 # --- instructions -----------------------------------------------------------------------------
@@ -152,6 +158,16 @@ class Solve:
 
 
 @dataclass(frozen=True, slots=True)
+class FindMoves:
+    """Look for at most ``limit`` moves of ``movable`` containers that make the placement better;
+    if there are any, ``MakeMoves`` is the answer."""
+
+    cluster: Cluster
+    movable: frozenset[ContainerId]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The answer to a request; ``status`` is 0 for success, else the HTTP status of ``error``."""
 
@@ -176,4 +192,4 @@ class Emit:
     node: str = ""
 
 
-Instruction = Persist | Send | Solve | Answer | Emit
+Instruction = Persist | Send | Solve | FindMoves | Answer | Emit

@@ -180,7 +180,7 @@ class Nodes:
         listed = {(report.container, report.incarnation) for report in beat.containers}
         for entry in list(self._state.held.get(node.name, ())):
             if entry.state is not ContainerState.STOPPING and (
-                (str(entry.id), entry.incarnation) not in listed
+                (entry.name, entry.incarnation) not in listed
             ):
                 self._containers.missing(entry, now)
 
@@ -192,7 +192,11 @@ class Nodes:
             entry = self._entry(report.container)
             if entry is None:
                 self._stray(node, report, now)
-            elif entry.state in HELD and (entry.node, entry.incarnation) == (
+                continue
+            copy = self._state.copies.get(entry.id)
+            if copy is not None and copy.incarnation == report.incarnation:
+                entry = copy
+            if entry.state in HELD and (entry.node, entry.incarnation) == (
                 node.name,
                 report.incarnation,
             ):

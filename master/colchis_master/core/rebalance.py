@@ -1,152 +1,172 @@
-"""Bounded moves that repair missed rules: each destination is known before anything is stopped.
+"""Moves of running containers to known destinations: the new one is created before the old is gone.
 
-Moves are found one after another on the state as the moves before leave it, so that every single
-one lowers the weighted extents and breaks no hard rule; carried out in that order, one at a time
-for each app.
+Moves are proposed elsewhere, on a snapshot (``colchis_master.lra.rebalance``), and judged again by
+the state of the moment in which each begins. The copy takes room beside the container it is of.
+Once it runs the two change places, and the one that is left over is stopped, so that no member is
+ever away. A copy that does not come to run is given up, and nothing has happened.
 """
-
-from dataclasses import dataclass
 
 from colchis.model.app import Kind
 from colchis.model.cluster import ContainerId
-from colchis_master.constraints.ledger import EPSILON, Ledger
+from colchis_master.constraints.ledger import EPSILON
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.containers import Containers
-from colchis_master.core.entries import ContainerEntry
+from colchis_master.core.entries import AppEntry, ContainerEntry
+from colchis_master.core.events import FindMoves, MakeMoves, Move
 from colchis_master.core.lifecycle import ContainerState
 from colchis_master.core.state import State
 
 GRACE = 10.0
+PATIENCE = 60.0
+"""Seconds within which a copy has to run."""
 
+CHECK = 10.0
+"""Seconds between looks whether the placement has drifted."""
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """``gain`` is by how much the weighted extents fall."""
+AT_ONCE = 20
+"""Moves that the master looks for by itself at a time."""
 
-    container: ContainerId
-    source: str
-    target: str
-    gain: float
-
-    def to_plain(self) -> dict[str, object]:
-        return {
-            "container": str(self.container),
-            "from": self.source,
-            "to": self.target,
-            "gain": self.gain,
-        }
+_GOES_ON = (ContainerState.RUNNING, ContainerState.STARTING, ContainerState.BACKING_OFF)
 
 
 class Rebalance:
-    """Finds moves of service containers, and carries them out."""
+    """Carries moves of service containers out."""
 
     def __init__(self, state: State, containers: Containers, allocator: Allocator) -> None:
         self._state = state
         self._containers = containers
         self._allocator = allocator
         self._queue: list[Move] = []
-        self._flying: dict[ContainerId, Move] = {}
+        self._begun: dict[ContainerId, tuple[float, Move | None]] = {}
+        self._next = 0.0
+        self._looked = -1
 
     @property
     def under_way(self) -> int:
         """Moves that are not done."""
-        return len(self._queue) + len(self._flying)
+        return len(self._queue) + len(self._state.copies)
 
-    def find(self, limit: int) -> list[Move]:
-        """At most so many moves, the most useful first; nothing is changed."""
-        ledger = self._state.ledger
-        moves: list[Move] = []
-        while len(moves) < limit:
-            move = self._best()
-            if move is None:
-                break
-            _shift(ledger, self._state.containers[move.container], move.target)
-            moves.append(move)
-        for move in reversed(moves):
-            _shift(ledger, self._state.containers[move.container], move.source)
-        return moves
+    def question(self, limit: int) -> FindMoves:
+        """What is to be asked of those who look for moves."""
+        movable = frozenset(e.id for e in self._state.placed() if self._may_move(e))
+        return FindMoves(self._state.cluster(), movable, limit)
 
-    def start(self, moves: list[Move]) -> None:
-        """Carry these out, in place of any that are under way and not begun."""
-        self._queue = list(moves)
+    def start(self, event: MakeMoves, now: float) -> None:
+        """Make these moves, in place of any that are not begun."""
+        self._queue = list(event.moves)
+        if event.moves:
+            count = len(event.moves)
+            self._state.emit("rebalance", f"{count} container{'s' * (count > 1)} are to be moved")
+        if event.request:
+            self._state.answer(event.request, {})
+        self._begin(now)
 
-    def tick(self) -> None:
-        """Begin the next moves."""
-        busy = {ident.app for ident in self._flying}
-        later: list[Move] = []
-        for move in self._queue:
-            entry = self._state.containers.get(move.container)
-            if entry is None or entry.node != move.source or not self._movable(entry):
-                continue
-            if move.container.app in busy:
-                later.append(move)
-                continue
-            busy.add(move.container.app)
-            self._flying[move.container] = move
-            entry.again = True
-            self._state.emit("move", f"{entry.id} leaves for {move.target}", container=entry)
-            self._containers.stop(entry, GRACE)
-        self._queue = later
+    def tick(self, now: float) -> None:
+        """Begin what can begin; look whether the placement has drifted."""
+        self._begin(now)
+        self._watch(now)
 
-    def land(self) -> None:
-        """Place those that have ended where they were to go, if that is still right."""
-        for ident, move in list(self._flying.items()):
+    def follow(self, now: float) -> None:
+        """Let copies that run take their places; give up those that are of no use any more."""
+        for ident, copy in list(self._state.copies.items()):
+            began, _ = self._begun.setdefault(ident, (now, None))
             entry = self._state.containers.get(ident)
-            if entry is None:
-                del self._flying[ident]
-            elif entry.state is ContainerState.PENDING:
-                # Where the destination is gone meanwhile it waits like any other.
-                self._allocator.admit([(entry, move.target)])
-                if entry.state is ContainerState.PENDING:
-                    del self._flying[ident]
-            elif entry.state in (ContainerState.RUNNING, ContainerState.SUSPENDED):
-                del self._flying[ident]
+            if copy.state is ContainerState.STOPPING:
+                continue
+            if entry is None or self._useless(entry, now - began):
+                self._state.emit("move", f"{copy.name} stays where it is", container=copy)
+                self._containers.stop(copy, GRACE)
+            elif copy.state is ContainerState.RUNNING and entry.state in _GOES_ON:
+                self._state.exchange(entry, copy)
+                text = f"{entry.name} has moved from {copy.node} to {entry.node}"
+                entry.note = ""
+                self._state.emit("move", text, container=entry)
+                self._containers.stop(copy, GRACE)
+        for ident in [ident for ident in self._begun if ident not in self._state.copies]:
+            _, move = self._begun.pop(ident)
+            entry = self._state.containers.get(ident)
+            if entry is not None and move is not None and entry.node != move.target:
+                entry.note = f"was to move to {move.target}, where it did not come to run"
 
-    def _movable(self, entry: ContainerEntry) -> bool:
+    def _useless(self, entry: ContainerEntry, seconds: float) -> bool:
         app = self._state.apps[entry.id.app]
         return (
-            entry.state in (ContainerState.RUNNING, ContainerState.SUSPENDED)
-            and app.spec.kind is Kind.SERVICE
-            and not app.stopping
+            entry.suspended
+            or entry.state not in (*_GOES_ON, ContainerState.UNCONFIRMED)
+            or entry.revision != app.revision
+            or seconds > PATIENCE
         )
 
-    def _best(self) -> Move | None:
-        state, ledger = self._state, self._state.ledger
-        best: Move | None = None
-        seen: set[tuple[object, str]] = set()
-        for violation in state.constraints.violations():
-            entry = state.containers.get(violation.container)
-            if entry is None or not self._movable(entry):
-                continue
-            home = ledger.home[entry.id]
-            alike = (ledger.kind(entry.container), home)
-            if alike in seen:
-                continue
-            seen.add(alike)
-            move = self._better(entry, home)
-            if move is not None and (best is None or move.gain > best.gain + EPSILON):
-                best = move
-        return best
+    # --- beginning ------------------------------------------------------------------------------
 
-    def _better(self, entry: ContainerEntry, home: str) -> Move | None:
+    def _begin(self, now: float) -> None:
+        while self._queue:
+            move = self._queue[0]
+            entry = self._state.containers.get(move.container)
+            obstacle = "it is not as it was when the move was found"
+            if entry is not None and entry.node == move.source and self._may_move(entry):
+                if not self._has_leave(self._state.apps[entry.id.app]):
+                    return
+                obstacle = self._try(entry, move, now)
+                if obstacle and self._state.copies:
+                    # It may be a move before this one that is in the way until it is done.
+                    return
+            if obstacle:
+                text = f"{move.container} is not moved to {move.target}: {obstacle}"
+                self._state.emit("move", text, container=entry)
+            self._queue.pop(0)
+
+    def _has_leave(self, app: AppEntry) -> bool:
+        """Whether another member of the app may be on its way."""
+        under_way = sum(entry.is_copy for entry in app.containers.values())
+        members = len(app.containers) - under_way
+        return under_way < max(1, int(members * self._state.settings.away_share))
+
+    def _try(self, entry: ContainerEntry, move: Move, now: float) -> str:
+        """Begin a move, or say what is against it."""
         ledger = self._state.ledger
+        if move.target not in ledger.nodes:
+            return f"{move.target} is gone"
         ledger.remove(entry.id)
-        here = ledger.cost(entry.container, home)
-        found: Move | None = None
-        for node in list(ledger.room(entry.container)):
-            cost = ledger.cost(entry.container, node)
-            if node == home or cost is None:
-                continue
-            # A place that a hard rule forbids is worth leaving whatever the destination costs.
-            gain = (1e9 if here is None else here) - cost
-            if gain > EPSILON and (found is None or gain > found.gain):
-                found = Move(entry.id, home, node, gain)
-                if cost <= EPSILON:
-                    break
-        ledger.add(entry.container, home)
-        return found
+        here = ledger.cost(entry.container, move.source)
+        there = ledger.cost(entry.container, move.target)
+        ledger.add(entry.container, move.source)
+        if there is None:
+            return "a hard rule would be missed"
+        if here is not None and there > here + EPSILON:
+            return "rules would be missed further than now"
+        copy = self._state.add_copy(entry)
+        reason = self._allocator.admit([(copy, move.target)])
+        if reason:
+            self._state.drop_container(copy)
+            return reason
+        entry.note = f"moves to {move.target}"
+        self._begun[entry.id] = now, move
+        return ""
 
+    def _may_move(self, entry: ContainerEntry) -> bool:
+        app = self._state.apps[entry.id.app]
+        return (
+            entry.state is ContainerState.RUNNING
+            and app.spec.kind is Kind.SERVICE
+            and not app.stopping
+            and not entry.suspended
+            and not entry.group.executor
+            and not entry.is_copy
+            and entry.revision == app.revision
+            and entry.id not in self._state.copies
+        )
 
-def _shift(ledger: Ledger, entry: ContainerEntry, node: str) -> None:
-    ledger.remove(entry.id)
-    ledger.add(entry.container, node)
+    # --- by itself ------------------------------------------------------------------------------
+
+    def _watch(self, now: float) -> None:
+        threshold = self._state.settings.rebalance_threshold
+        if threshold is None or now < self._next or self.under_way:
+            return
+        self._next = now + CHECK
+        ledger = self._state.ledger
+        missing = {one.container for one in self._state.constraints.violations()}
+        if len(missing) <= threshold * len(ledger.home) or ledger.version == self._looked:
+            return
+        self._looked = ledger.version
+        self._state.find_moves(self.question(AT_ONCE))

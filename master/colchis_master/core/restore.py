@@ -95,6 +95,8 @@ def _container(state: State, record: ContainerRecord) -> str:
         exit=record.exit,
     )
     app.containers[ident] = state.containers[ident] = entry
+    if entry.is_copy:
+        state.copies[entry.original] = entry
     if record.place in ("placed", "stopping"):
         if record.node not in state.nodes:
             entry.state, entry.node = ContainerState.PENDING, None

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from colchis.wire.messages import JobAccess
+
 
 @dataclass(frozen=True, slots=True)
 class CoreSettings:
@@ -11,7 +13,8 @@ class CoreSettings:
     ``suspect_after`` takes nothing new, after ``lost_after`` its containers are placed elsewhere.
     An order that is not carried out is sent again every ``order_again``. ``api`` is the address
     containers are told, ``token`` what they may use it with. Of an app's containers a rolling
-    change has at most one, or ``away_share`` of them, away at a time.
+    change has at most one, or ``away_share`` of them, away at a time. Above
+    ``rebalance_threshold``, a share of the placed containers that miss a rule, moves are made.
     """
 
     cluster: str = "colchis"
@@ -23,9 +26,11 @@ class CoreSettings:
     retry_round: float = 10.0
     away_share: float = 0.25
     make_room: str = "never"
+    rebalance_threshold: float | None = None
     api: str = ""
     token: str = ""
-    jobs: str = ""
+    jobs: JobAccess | None = None
+    executors: JobAccess | None = None
 
 
 TICK = 0.5

@@ -1,6 +1,7 @@
 """All that the master knows, and the instructions that its present event has led to."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
@@ -8,8 +9,8 @@ from colchis.specs import rule_to_plain
 from colchis.wire.messages import FromMaster
 from colchis_master.constraints.ledger import Ledger
 from colchis_master.constraints.manager import Active, ConstraintManager
-from colchis_master.core.entries import AppEntry, ContainerEntry, NodeEntry
-from colchis_master.core.events import Answer, Emit, Instruction, Persist, Send, Solve
+from colchis_master.core.entries import COPIES, AppEntry, ContainerEntry, NodeEntry
+from colchis_master.core.events import Answer, Emit, FindMoves, Instruction, Persist, Send, Solve
 from colchis_master.core.lifecycle import (
     ContainerState,
     ContainerStep,
@@ -20,6 +21,18 @@ from colchis_master.core.lifecycle import (
 )
 from colchis_master.core.records import Forgotten, Record, RuleRecord
 from colchis_master.core.settings import CoreSettings
+
+_OF_PROCESS = (
+    "node",
+    "incarnation",
+    "state",
+    "report",
+    "report_seq",
+    "absent",
+    "running_since",
+    "failures",
+)
+"""What of a container's entry is its process's."""
 
 
 class State:
@@ -37,6 +50,8 @@ class State:
         self.nodes: dict[str, NodeEntry] = {}
         self.apps: dict[str, AppEntry] = {}
         self.containers: dict[ContainerId, ContainerEntry] = {}
+        self.copies: dict[ContainerId, ContainerEntry] = {}
+        """By the container that is moved: its copy before, its former place after the change."""
         self.active: set[ContainerEntry] = set()
         """Containers with an order under way."""
         self.touched: set[ContainerEntry] = set()
@@ -89,6 +104,9 @@ class State:
     def solve(self, number: int, cluster: Cluster, apps: tuple[AppSpec, ...]) -> None:
         self._out.append(Solve(number, cluster, apps))
 
+    def find_moves(self, question: FindMoves) -> None:
+        self._out.append(question)
+
     def answer(self, request: int, body: dict[str, object]) -> None:
         self._out.append(Answer(request, body))
 
@@ -106,7 +124,7 @@ class State:
     ) -> None:
         if container is not None:
             app, node = container.id.app, node or container.node or ""
-        name = str(container.id) if container is not None else ""
+        name = container.name if container is not None else ""
         self._out.append(Emit(event, self.cause, text, app, name, node))
 
     # --- numbers --------------------------------------------------------------------------------
@@ -156,7 +174,7 @@ class State:
         entry.former = entry.report = entry.exit = entry.order = None
         entry.report_seq, entry.absent, entry.note, entry.reasons = -1, 0, "", ()
         self.step(entry, ContainerStep.PLACE)
-        self.emit("placed", f"{entry.id} is placed on {node}", container=entry)
+        self.emit("placed", f"{entry.name} is placed on {node}", container=entry)
 
     def unplace(self, entry: ContainerEntry) -> None:
         """It takes no room any more."""
@@ -189,11 +207,38 @@ class State:
         self.persist(entry.record())
         return entry
 
+    def add_copy(self, entry: ContainerEntry) -> ContainerEntry:
+        """A second one of a container, still to be placed; it is gone when it ends."""
+        ident = replace(entry.id, index=entry.id.index + COPIES)
+        container = replace(entry.container, id=ident)
+        copy = ContainerEntry(ident, entry.revision, entry.group, container, wanted=False)
+        app = self.apps[ident.app]
+        app.containers[ident] = self.containers[ident] = self.copies[entry.id] = copy
+        self.index(copy)
+        return copy
+
+    def exchange(self, entry: ContainerEntry, copy: ContainerEntry) -> None:
+        """From now on the copy's process is the member, and the member's the one too many."""
+        for one in (entry, copy):
+            self.ledger.remove(one.id)
+            self.held[one.node or ""].discard(one)
+            one.order = None
+        for name in _OF_PROCESS:
+            mine, its = getattr(entry, name), getattr(copy, name)
+            setattr(entry, name, its)
+            setattr(copy, name, mine)
+        for one in (entry, copy):
+            self.ledger.add(one.container, one.node or "")
+            self.index(one)
+            self.persist(one.record())
+
     def drop_container(self, entry: ContainerEntry) -> None:
         """Forget a container that is nowhere."""
         self.unplace(entry)
         self.pending.discard(entry)
         self.containers.pop(entry.id, None)
+        if self.copies.get(entry.original) is entry:
+            del self.copies[entry.original]
         app = self.apps.get(entry.id.app)
         if app is not None:
             app.containers.pop(entry.id, None)

@@ -10,7 +10,6 @@ from colchis_master.core.apps import app_state
 from colchis_master.core.events import (
     AddRules,
     Remove,
-    Repair,
     SetDrained,
     SetSuspended,
 )
@@ -162,34 +161,3 @@ def test_nobody_makes_room_in_vain_or_unless_allowed() -> None:
         submit(world, spec("web", count=1, cpus=cpus))
         world.run(20)
         assert world.placements() == before
-
-
-def test_missed_rules_are_repaired_by_few_moves_with_known_destinations() -> None:
-    world = World()
-    before = up(world, spec(count=4))
-    assert len({node for node, _ in before.values()}) == 1
-    rule = Rule(parse_constraint("{web, {web, 0, 1}, node}"), name="pairs")
-    world.ask(lambda n: AddRules(n, (rule,), world.now))
-    planned = world.ask(lambda n: Repair(n, 10, plan=True))
-    assert planned is not None
-    assert len(planned.body["moves"]) == 2
-    assert world.placements() == before
-    assert world.core.state.constraints.violations()
-    world.ask(lambda n: Repair(n, 10))
-    world.run_until(lambda: not world.core.rebalance.under_way)
-    assert not world.core.state.constraints.violations()
-    stayed = before.items() & world.placements().items()
-    assert len(stayed) == 2
-    targets = {move["container"]: move["to"] for move in planned.body["moves"]}
-    for name, node in targets.items():
-        assert world.placements()[name][0] == node
-
-
-def test_moves_are_no_more_than_asked_for() -> None:
-    world = World()
-    up(world, spec(count=8))
-    rule = Rule(parse_constraint("{web, {web, 0, 0}, node}"), name="apart")
-    world.ask(lambda n: AddRules(n, (rule,), world.now))
-    answer = world.ask(lambda n: Repair(n, 3))
-    assert answer is not None
-    assert len(answer.body["moves"]) == 3

@@ -9,9 +9,9 @@ from colchis.model.resources import Resources
 from colchis_master.core.apps import app_state
 from colchis_master.core.events import (
     AddRules,
+    MakeMoves,
     Remove,
     RemoveRule,
-    Repair,
     SetDrained,
     SetSuspended,
     Submit,
@@ -189,7 +189,9 @@ class Story:
             self.world.master = master  # type: ignore[assignment]  # the very one that slept
 
     def repair(self) -> None:
-        self.world.ask(lambda n: Repair(n, 4))
+        if self.world.master is not None:
+            moves = self.world.find_moves(4)
+            self.world.ask(lambda n: MakeMoves(n, moves))
 
     def jump(self) -> None:
         self.world.wall_offset += self.rng.choice((-3600, 3600))

@@ -18,7 +18,10 @@ from colchis_master.core.events import (
     Answer,
     Emit,
     Event,
+    FindMoves,
     LinkLost,
+    MakeMoves,
+    Move,
     Persist,
     Planned,
     Received,
@@ -29,6 +32,7 @@ from colchis_master.core.events import (
 from colchis_master.core.lifecycle import HELD, ContainerState
 from colchis_master.core.records import Forgotten, Record
 from colchis_master.core.settings import CoreSettings
+from colchis_master.lra import Settings, rebalance
 from tests.sim.master.agents import ModelAgent
 
 CAPACITY = {"cpus": 8_000, "memory": 16 * 2**30}
@@ -169,6 +173,8 @@ class World:
                 self.answers[one.request] = one
             elif isinstance(one, Solve):
                 self.at(self.rng.uniform(0.05, 1.0), partial(self._solve, master, one))
+            elif isinstance(one, FindMoves):
+                self.at(self.rng.uniform(0.05, 1.0), partial(self._move, master, one))
             elif isinstance(one, Emit):
                 self.emitted.append(one)
                 placed = placed or one.event in ("placed", "returned")
@@ -206,6 +212,13 @@ class World:
         else:
             lies = self.rng.random() < self.solver_lies
             self.give(Planned(ask.round, greedy(ask.cluster, ask.apps, self.rng, lies)))
+
+    def find_moves(self, limit: int) -> tuple[Move, ...]:
+        return found_moves(self.core.rebalance.question(limit))
+
+    def _move(self, asked: MasterCore, ask: FindMoves) -> None:
+        if self.master is asked:
+            self.give(MakeMoves(0, found_moves(ask)))
 
     # --- the network ----------------------------------------------------------------------------
 
@@ -266,6 +279,11 @@ class World:
             for e in self.core.state.containers.values()
             if e.state in HELD
         }
+
+
+def found_moves(ask: FindMoves) -> tuple[Move, ...]:
+    found = rebalance(ask.cluster, Settings(), ask.limit, movable=ask.movable)
+    return tuple(Move(m.container, m.source, m.target, m.reason) for m in found.moves)
 
 
 def check(master: MasterCore) -> None:
