@@ -10,6 +10,9 @@ from typing import Protocol
 from colchis_agent.cgroups import CgroupError, CgroupTree, Limits
 
 
+CLOSE_PATIENCE = 2.0
+
+
 class Freezer(Protocol):
     """Halts slot processes; ``line`` is the slot's line on the board, ``pid`` its process."""
 
@@ -55,7 +58,9 @@ class GroupFreezer:
 
     def close(self) -> None:
         for name in self._names:
+            # Whatever a task left there goes with it; what is dying still holds the group.
             with suppress(CgroupError):
+                self._tree.kill_all(name, CLOSE_PATIENCE)
                 self._tree.remove(name)
 
 

@@ -225,7 +225,8 @@ def test_nothing_can_be_submitted_after_shutdown() -> None:
 
 def test_wrong_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("COLCHIS_JOBS", raising=False)
-    with pytest.raises(InputError, match="COLCHIS_JOBS is not set"):
+    monkeypatch.setenv("COLCHIS_CONNECTION", str(tmp_path / "none.json"))
+    with pytest.raises(InputError, match="COLCHIS_"):
         colchis.jobs.connect()
     with pytest.raises(ColchisError, match="no job service answers"):
         colchis.jobs.connect(f"ipc://{tmp_path}/nobody", timeout=0.1)
