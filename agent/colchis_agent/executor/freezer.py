@@ -9,7 +9,6 @@ from typing import Protocol
 
 from colchis_agent.cgroups import CgroupError, CgroupTree, Limits
 
-
 CLOSE_PATIENCE = 2.0
 
 
