@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from colchis_master.lra.bounds import least_extent, most_apps, most_rest
+from colchis_master.lra.configurations import Configurations, TooManyError
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
@@ -16,15 +17,20 @@ from colchis_master.lra.offers import offer
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.program import OutOfTimeError
 from colchis_master.lra.settings import Settings
-from colchis_master.lra.solver import Assigned, NoSolutionError, Solver, SolverFailedError
+from colchis_master.lra.solver import NoSolutionError, Solver, SolverFailedError
 from colchis_master.lra.state import State
 
 Clock = Callable[[], float]
 SMALL = 600
 """Columns up to which a proven optimum is asked for where no gap is set."""
+CLOSE = 0.01
+"""The gap that is good enough beyond."""
 TOLERANCE = 1e-7
 HASTY, PATIENT = 8, 30
 """Tries without a gain after which the search for a better heuristic plan ends."""
+PRESOLVE = 8
+"""Times that building a model took which its presolve, deaf to the clock, may take: less is left
+where the machine is busy, and then it is not begun."""
 RESERVE = 0.06
 """Share of the time limit kept for judging the plan."""
 
@@ -48,7 +54,7 @@ def heuristic_plans(
     bounds, or after half of the time limit. The first may take most of it."""
 
     def late() -> bool:
-        return clock() - started > (1 - RESERVE) * settings.time_limit
+        return clock() - started > 0.8 * settings.time_limit
 
     def stop() -> bool:
         return clock() - started > 0.5 * settings.time_limit
@@ -153,26 +159,49 @@ def _search(
     base: State,
     found: Limits,
 ) -> Solution:
-    offered = offer(problem, base, settings, plans, deadline - clock())
-    gap = settings.gap
-    if gap is None:
-        small = offered.exact and len(offered.nodes) * len(problem.groups) <= SMALL
-        gap = 0.0 if small else 0.01
-        if found.gap <= gap:
-            return Solution(plans[0], found.gap, found.gap == 0.0)
+    large = problem.size * len(problem.groups) > SMALL
+    if settings.gap is None and large and found.gap <= CLOSE:
+        return Solution(plans[0], found.gap, found.gap == 0.0)
     reserve = RESERVE * settings.time_limit
     if deadline - clock() < reserve:
         return Solution(plans[0], found.gap, False, (_out_of_time(),))
     begun = clock()
     built_by = begun + 0.5 * (deadline - reserve - begun)
     try:
-        model = Model(problem, settings, offered.nodes, lambda: clock() > built_by)
+        model, exact, small = _program(
+            problem, settings, base, plans, deadline - begun, lambda: clock() > built_by
+        )
     except OutOfTimeError:
         return Solution(plans[0], found.gap, False, (_out_of_time(),))
+    built = clock() - begun
+    if not isinstance(model, Configurations) and deadline - reserve - clock() < PRESOLVE * built:
+        return Solution(plans[0], found.gap, False, (_out_of_time(),))
+    gap = settings.gap
+    if gap is None:
+        gap = 0.0 if small else CLOSE
     solver = Solver(model, deadline - reserve, clock)
     solver.start_from(plans[0].assigned, plans[0].placed_apps())
-    phases = _Phases(problem, settings, model, solver, plans[0], found, offered.exact, gap)
+    phases = _Phases(problem, settings, model, solver, plans[0], found, exact, gap)
     return phases.ordered() if settings.ordered else phases.weighted()
+
+
+def _program(
+    problem: Problem,
+    settings: Settings,
+    base: State,
+    plans: list[State],
+    seconds: float,
+    late: Callable[[], bool],
+) -> tuple[Model | Configurations, bool, bool]:
+    """The program for a round, whether the best placement is certainly in it, and whether it is
+    small enough to be solved to the end."""
+    try:
+        return Configurations(problem, settings, late), True, True
+    except TooManyError:
+        pass
+    offered = offer(problem, base, settings, plans, seconds)
+    small = offered.exact and len(offered.nodes) * len(problem.groups) <= SMALL
+    return Model(problem, settings, offered.nodes, late), offered.exact, small
 
 
 def _out_of_time() -> str:
@@ -186,7 +215,7 @@ class _Phases:
         self,
         problem: Problem,
         settings: Settings,
-        model: Model,
+        model: Model | Configurations,
         solver: Solver,
         best: State,
         found: Limits,
@@ -254,7 +283,7 @@ class _Phases:
         answer = self._solver.minimise(terms, self._gap)
         bound = floor
         if answer is not None:
-            self._adopt(self._solver.assigned(answer.columns))
+            self._adopt(self._model.assigned(answer.columns))
             if self._exact:
                 bound = max(bound, answer.bound + constant)
         self._gaps.append(relative(value() - bound, value()))
@@ -263,7 +292,7 @@ class _Phases:
             return False
         return True
 
-    def _adopt(self, assigned: Assigned) -> None:
+    def _adopt(self, assigned: dict[tuple[int, int], int]) -> None:
         state = State(self._problem)
         for (group, node), times in assigned.items():
             state.place(group, node, times)
@@ -306,9 +335,9 @@ class _Phases:
                 return max(highest, worth(self._best, self._settings)[0])
             if answer is None or not self._exact:
                 if answer is not None:
-                    self._adopt(self._solver.assigned(answer.columns))
+                    self._adopt(self._model.assigned(answer.columns))
                 return known
-            assigned = self._solver.assigned(answer.columns)
+            assigned = self._model.assigned(answer.columns)
             self._adopt(assigned)
             ceiling = -answer.bound + self._sum_constant(self._problem.instances)
             placed = {
@@ -324,7 +353,7 @@ class _Phases:
                 again = self._solver.minimise(self._sum_terms(own), self._gap, fixed)
                 if again is None:
                     return min(known, max(highest, ceiling))
-                self._adopt(self._solver.assigned(again.columns))
+                self._adopt(self._model.assigned(again.columns))
                 highest = max(highest, -again.bound + self._sum_constant(own))
             else:
                 highest = max(highest, ceiling)

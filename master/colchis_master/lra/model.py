@@ -11,7 +11,7 @@ number and needs no y.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +79,19 @@ class Model:
         self._capacities()
         for number, family in enumerate(problem.live):
             self._family(number, family)
+
+    # -- solutions
+
+    def assigned(self, columns: Sequence[float]) -> dict[tuple[int, int], int]:
+        """The assignments that a solution stands for."""
+        found = {key: round(columns[v.index]) for key, v in self.x.items()}
+        return {key: times for key, times in found.items() if times}
+
+    def start(self, assigned: Mapping[tuple[int, int], int]) -> dict[int, float]:
+        """Values of the integer variables for a plan; none where the plan uses other nodes."""
+        if any(key not in self.x for key in assigned):
+            return {}
+        return {v.index: float(assigned.get(key, 0)) for key, v in self.x.items()}
 
     # -- apps and nodes
 

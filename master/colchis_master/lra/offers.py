@@ -102,6 +102,22 @@ def _classes(features: Sequence[Ints], nodes: Ints) -> Ints:
     return classes.reshape(-1).astype(np.int64)
 
 
+def node_classes(problem: Problem, base: State, settings: Settings) -> list[list[int]]:
+    """Nodes that are the same in all that a round with rules per node can see."""
+    features = _features(problem, base)
+    features += [problem.free[:, r] for r in range(problem.free.shape[1])]
+    features.append(problem.schedulable.astype(np.int64))
+    if settings.weights.machines:
+        features.append(problem.occupied.astype(np.int64))
+    if settings.weights.balance:
+        features += [problem.capacity[:, r] for r in range(problem.capacity.shape[1])]
+    classes = _classes(features, np.arange(problem.size))
+    members: dict[int, list[int]] = {}
+    for node, number in enumerate(classes.tolist()):
+        members.setdefault(number, []).append(node)
+    return list(members.values())
+
+
 def _undominated(problem: Problem, base: State, settings: Settings, nodes: Ints) -> Ints:
     features = _features(problem, base)
     weights = settings.weights

@@ -102,6 +102,8 @@ def _why_not(
         if impossible:
             never.add(name)
             reasons[name] = impossible
+        elif hurry and app != left[0]:
+            reasons[name] = (f"{name}: the time limit left no room to place or explain it",)
         else:
             reasons[name] = explain.waiting(app)
     for app in left[MAX_EXPLAINED:]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pulp
 
+from colchis_master.lra.configurations import Configurations
 from colchis_master.lra.model import Model
 
-Assigned = dict[tuple[int, int], int]
 Terms = Sequence[tuple[pulp.LpVariable, float]]
 _INFINITE = 1e20
+_PROBING = 1 << 15
+"""Presolve's probing: it takes long on choices among many, and does not look at the clock."""
 
 
 @contextlib.contextmanager
@@ -58,7 +60,9 @@ class Answer:
 class Solver:
     """One model in HiGHS, whose objective and rows change from phase to phase."""
 
-    def __init__(self, model: Model, deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, model: Model | Configurations, deadline: float, clock: Callable[[], float]
+    ) -> None:
         self._model = model
         self._deadline = deadline
         self._clock = clock
@@ -79,13 +83,10 @@ class Solver:
 
     def start_from(self, assigned: Mapping[tuple[int, int], int], placed: set[int]) -> None:
         """Offer a heuristic's plan; HiGHS works out the rest of the variables itself."""
-        model = self._model
-        values = {v.index: 0.0 for v in model.x.values()}
-        for key, times in assigned.items():
-            if key not in model.x:
-                return
-            values[model.x[key].index] = float(times)
-        for app, variable in enumerate(model.placed):
+        values = self._model.start(assigned)
+        if not values:
+            return
+        for app, variable in enumerate(self._model.placed):
             values[variable.index] = float(app in placed)
         self._start = values
 
@@ -127,6 +128,7 @@ class Solver:
             highs.setOptionValue("mip_rel_gap", gap)
             highs.setOptionValue("mip_abs_gap", 1e-9)
             highs.setOptionValue("mip_feasibility_tolerance", 1e-7)
+            highs.setOptionValue("presolve_rule_off", _PROBING)
             highs.passModel(self._program)
             count = highs.getNumCol()
             costs = [0.0] * count
@@ -181,15 +183,6 @@ class Solver:
         if status == statuses.kOptimal and info.mip_gap <= 1e-9:
             bound = value
         return Answer(value, bound, columns, not late)
-
-    def assigned(self, columns: Sequence[float]) -> Assigned:
-        """The assignments that a solution stands for."""
-        found: Assigned = {}
-        for key, variable in self._model.x.items():
-            times = round(columns[variable.index])
-            if times:
-                found[key] = times
-        return found
 
 
 def _worth(terms: Terms, columns: Sequence[float]) -> float:

@@ -59,7 +59,7 @@ def solve(cluster: Cluster, *apps: AppSpec, algorithm: str = "ilp", **settings: 
 
 
 @st.composite
-def constraints(draw: st.DrawFn, apps: Sequence[str]) -> Constraint:
+def constraints(draw: st.DrawFn, apps: Sequence[str], groups: Sequence[str] = GROUPS) -> Constraint:
     def ref(subject: bool) -> TagRef:
         tag = draw(st.sampled_from(TAGS))
         scope = Scope.ANY if subject else draw(st.sampled_from(list(Scope)))
@@ -73,16 +73,18 @@ def constraints(draw: st.DrawFn, apps: Sequence[str]) -> Constraint:
 
     def atom() -> Atom:
         targets = tuple(target() for _ in range(draw(st.sampled_from((1, 1, 2)))))
-        return Atom(TagExpr((ref(True),)), targets, draw(st.sampled_from(GROUPS)))
+        return Atom(TagExpr((ref(True),)), targets, draw(st.sampled_from(groups)))
 
     shape = draw(st.sampled_from(((1,), (1,), (1,), (2,), (1, 1), (2, 1))))
     return Constraint(tuple(tuple(atom() for _ in range(size)) for size in shape))
 
 
 @st.composite
-def rules(draw: st.DrawFn, owner: str | None, apps: Sequence[str]) -> Rule:
+def rules(
+    draw: st.DrawFn, owner: str | None, apps: Sequence[str], groups: Sequence[str] = GROUPS
+) -> Rule:
     return Rule(
-        draw(constraints(apps)),
+        draw(constraints(apps, groups)),
         "",
         owner,
         draw(st.sampled_from((1.0, 1.0, 0.5, 3.0))),
@@ -92,7 +94,13 @@ def rules(draw: st.DrawFn, owner: str | None, apps: Sequence[str]) -> Rule:
 
 @st.composite
 def rounds(
-    draw: st.DrawFn, *, nodes: int = 4, containers: int = 8, running: int = 4, extras: bool = True
+    draw: st.DrawFn,
+    *,
+    nodes: int = 4,
+    containers: int = 8,
+    running: int = 4,
+    extras: bool = True,
+    groups: Sequence[str] = GROUPS,
 ) -> Round:
     """A cluster with containers and rules, and apps to be placed on it."""
     tags = st.frozensets(st.sampled_from(TAGS), max_size=2)
@@ -105,16 +113,16 @@ def rounds(
     names = ("x", "y", "z")[: draw(st.integers(1, 3))]
     made: list[Node] = []
     for i in range(draw(st.integers(1, nodes))):
-        groups: dict[str, tuple[str, ...]] = {}
+        sets: dict[str, tuple[str, ...]] = {}
         if draw(st.integers(0, 4)):
-            groups["rack"] = (draw(st.sampled_from(("r0", "r1"))),)
+            sets["rack"] = (draw(st.sampled_from(("r0", "r1"))),)
         domains = draw(st.lists(st.sampled_from(("u0", "u1", "u2")), unique=True, max_size=2))
         if domains:
-            groups["domain"] = tuple(domains)
+            sets["domain"] = tuple(domains)
         capacity = Resources.of(
             draw(st.integers(1, 5)), f"{draw(st.integers(2, 6))}GiB", gpus=draw(st.integers(0, 2))
         )
-        made.append(Node(f"n{i}", capacity, groups, schedulable=draw(st.integers(0, 9)) > 0))
+        made.append(Node(f"n{i}", capacity, sets, schedulable=draw(st.integers(0, 9)) > 0))
     old: list[Container] = []
     placed: dict[ContainerId, str] = {}
     for i in range(draw(st.integers(0, running))):
@@ -124,7 +132,7 @@ def rounds(
         placed[container.id] = draw(st.sampled_from(made)).name
     known = (*names, "old")
     standing = tuple(
-        draw(rules(draw(st.sampled_from((None, "old"))), known))
+        draw(rules(draw(st.sampled_from((None, "old"))), known, groups))
         for _ in range(draw(st.integers(0, 2)))
     )
     left = containers
@@ -135,7 +143,7 @@ def rounds(
             count = draw(st.integers(0, min(left, 3)))
             left -= count
             groups_of.append(GroupSpec(f"g{g}", count, draw(amounts), draw(tags)))
-        own = tuple(draw(rules(name, known)) for _ in range(draw(st.integers(0, 2))))
+        own = tuple(draw(rules(name, known, groups)) for _ in range(draw(st.integers(0, 2))))
         apps.append(AppSpec(name, tuple(groups_of), rules=own))
     return Cluster(tuple(made), tuple(old), placed, standing), tuple(apps)
 

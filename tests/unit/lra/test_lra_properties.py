@@ -83,3 +83,14 @@ def test_leaving_out_nodes_that_others_outdo_loses_nothing(case: Round, mode: st
     assert best_of_all(fewer, apps, chosen) == pytest.approx(
         best_of_all(cluster, apps, chosen), abs=1e-9
     )
+
+
+@given(case=rounds(nodes=3, containers=4, running=3, groups=("node",)), mode=MODES)
+@settings(max_examples=150)
+def test_configurations_find_the_best_of_all_placements(case: Round, mode: str) -> None:
+    cluster, apps = case
+    chosen = Settings(mode=mode, time_limit=60, gap=0.0, r_min=R_MIN)
+    plan = schedule(cluster, apps, settings=chosen, clock=time.monotonic, rng=random.Random(0))
+    best = best_of_all(cluster, apps, chosen)
+    assert value_of(cluster, apps, plan, chosen) == pytest.approx(best, abs=1e-6)
+    assert plan.optimal
