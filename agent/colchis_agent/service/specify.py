@@ -16,9 +16,6 @@ from colchis_agent.service.state import State
 EXECUTOR = "colchis-executor"
 """The command of an executor that its spec says no more about: the agent configures it."""
 
-JOBS = "COLCHIS_JOBS"
-"""Where an executor finds the job service; the master puts it into its environment."""
-
 
 class Specifier:
     """``address`` is where the node's containers are reached."""
@@ -76,6 +73,10 @@ class Specifier:
         if start.executor:
             status = status_file(self._state.containers, launch.ref)
             env["COLCHIS_STATUS_FILE"] = str(status)
+        elif start.jobs is not None:
+            key = self._state.write_private(launch.ref, "jobs.key", start.jobs.key, uid)
+            env["COLCHIS_JOBS"] = start.jobs.address
+            env["COLCHIS_JOBS_KEY"] = str(key)
         return env
 
     def _executor(self, launch: Launch, uid: int | None) -> tuple[str, ...]:
@@ -87,11 +88,17 @@ class Specifier:
             "node": self._settings.node,
             "cores": max(1, start.resources.get("cpus", 0) // 1000),
             "memory": start.resources.get("memory") or self._settings.capacity()["memory"],
-            "service": start.env.get(JOBS, ""),
+            "service": "",
             "work": str(work),
             "bind": f"tcp://{self._address}:{launch.port or '*'}",
             "host": self._address,
         }
+        if start.jobs is not None:
+            peers = "".join(f"{name} {key}\n" for name, key in start.jobs.peers.items())
+            private = self._state.write_private
+            config["service"] = start.jobs.address
+            config["key"] = str(private(launch.ref, "executor.key", start.jobs.key, uid))
+            config["allowed"] = str(private(launch.ref, "executor.allowed", peers, uid))
         text = msgspec.json.encode(config).decode()
         file = self._state.write_private(launch.ref, "executor.json", text, uid)
         return (sys.executable, "-m", "colchis_agent.executor", str(file))

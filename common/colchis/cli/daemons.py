@@ -87,6 +87,13 @@ def master(
     public_api: Annotated[
         str | None, typer.Option(help="The API's address as others reach it.")
     ] = None,
+    cluster: Annotated[str | None, typer.Option(help="The cluster's name.")] = None,
+    jobs: Annotated[
+        str | None, typer.Option(help="For executors and clients of jobs: tcp://HOST:PORT.")
+    ] = None,
+    public_jobs: Annotated[
+        str | None, typer.Option(help="The job service's address as others reach it.")
+    ] = None,
     connection: Annotated[
         Path | None, typer.Option("--write-connection", help="A connection file to write.")
     ] = None,
@@ -96,7 +103,15 @@ def master(
     from colchis_master.service.settings import load_settings
 
     flags = _flags(
-        state=state, keys=keys, listen=listen, api=api, public_api=public_api, connection=connection
+        state=state,
+        keys=keys,
+        listen=listen,
+        api=api,
+        public_api=public_api,
+        cluster=cluster,
+        jobs=jobs,
+        public_jobs=public_jobs,
+        connection=connection,
     )
     _log_to_stderr()
     raise typer.Exit(run_master(load_settings(config, flags)))

@@ -64,9 +64,9 @@ class LocalCluster:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._claim_all()
         make_secrets(self._folder / "keys", list(self._nodes))
-        agents_port, api_port = free_ports(2)
+        agents_port, api_port, jobs_port = free_ports(3)
         master = f"tcp://127.0.0.1:{agents_port}"
-        self._write("master", self._master(master, api_port))
+        self._write("master", self._master(master, api_port, jobs_port))
         for number, (node, rack) in enumerate(self._nodes.items()):
             self._write(node, self._agent(node, rack, number, master))
         for name in ("master", *self._nodes):
@@ -172,13 +172,14 @@ class LocalCluster:
                 pass_fds=(self._lock,),
             )
 
-    def _master(self, listen: str, api_port: int) -> dict[str, Any]:
+    def _master(self, listen: str, api_port: int, jobs_port: int) -> dict[str, Any]:
         return {
             "cluster": self._name,
             "state": str(self._folder / "master"),
             "keys": str(self._folder / "keys"),
             "listen": listen,
             "api": f"127.0.0.1:{api_port}",
+            "jobs": f"tcp://127.0.0.1:{jobs_port}",
             "connection": str(self._connection),
         }
 

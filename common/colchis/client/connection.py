@@ -19,14 +19,15 @@ ENVIRONMENT = "COLCHIS_CONNECTION"
 class Connection(msgspec.Struct, frozen=True):
     """``api`` is a URL; ``token`` gives the rights of whoever holds the file.
 
-    ``jobs`` is the address of the job service and ``keys`` the folder of CURVE keys for it.
+    ``jobs`` is the address of the job service, with its public key, and ``jobs_key`` the file of
+    the secret key to speak to it with; both are empty where there is none.
     """
 
     api: Annotated[str, msgspec.Meta(pattern=r"^https?://\S+\Z")]
     token: Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
     cluster: str = "colchis"
     jobs: str = ""
-    keys: str = ""
+    jobs_key: str = ""
 
 
 def default_path() -> Path:

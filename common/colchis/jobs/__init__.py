@@ -26,8 +26,9 @@ def connect(
     """Connect to a job service; the result is a ``concurrent.futures.Executor``.
 
     ``address`` is where the service listens to clients, by default what the environment's
-    ``COLCHIS_JOBS`` says; ``key`` is the file of our CURVE key (default: ``COLCHIS_JOBS_KEY``),
-    needed where the address ends in that of the service, ``|KEY``. ``"local"`` starts a service
+    ``COLCHIS_JOBS`` says, or else the connection file of the cluster; ``key`` is the file of our
+    CURVE key (default: ``COLCHIS_JOBS_KEY``, or as the connection file says), needed where the
+    address ends in that of the service, ``|KEY``. ``"local"`` starts a service
     and so many ``executors`` with so many ``cores`` each on this machine, which end with the
     client; ``settings`` are then those of
     ``colchis.jobs.local.LocalCluster`` (``policy``, ``memory``, ``options``, ...). Raises
@@ -39,15 +40,22 @@ def connect(
     from colchis.jobs.client import Client
 
     chosen = address or os.environ.get("COLCHIS_JOBS", "")
+    if key is None:
+        key = os.environ.get("COLCHIS_JOBS_KEY", "")
     if not chosen:
-        raise InputError.of("no address given and COLCHIS_JOBS is not set", field="address")
+        from colchis.client.connection import read_connection
+
+        found = read_connection()
+        chosen, key = found.jobs, key or found.jobs_key
+        if not chosen:
+            raise InputError.of("this cluster's master runs no job service", field="address")
     if chosen != "local":
         if settings:
             wrong = ", ".join(sorted(settings))
             raise InputError.of(f"only for local clusters: {wrong}", field="settings")
         from colchis.jobs.secure import sockets_for
 
-        sockets = sockets_for(os.environ.get("COLCHIS_JOBS_KEY", "") if key is None else key)
+        sockets = sockets_for(key)
         return Client(chosen, priority=priority, retries=retries, timeout=timeout, sockets=sockets)
     from colchis.jobs.local import connect_local
 

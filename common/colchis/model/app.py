@@ -26,7 +26,10 @@ class Restart(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """A group of identical containers. ``executor`` makes each of them run tasks in slots."""
+    """A group of identical containers.
+
+    ``executor`` makes each of them run tasks in slots; ``jobs`` lets them submit jobs.
+    """
 
     name: str
     count: int
@@ -36,6 +39,7 @@ class GroupSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     restart: Restart = Restart.ON_FAILURE
     executor: bool = False
+    jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ MAX_COUNT = 100_000
 MAX_CORES = 1024
 MAX_PRIORITY = 1000
 _APP = ("kind", "groups", EXECUTORS, "constraints", "priority")
-_GROUP = ("count", "tags", "resources", "command", "env", "restart")
+_GROUP = ("count", "tags", "resources", "command", "env", "restart", "jobs")
 _EXECUTORS = ("count", "cores", "memory")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -59,8 +59,8 @@ def _groups(at: Cursor | None, app: str) -> tuple[GroupSpec, ...]:
 def _group(name: str, at: Cursor, app: str) -> GroupSpec:
     at.check_identifier(name, "a group's name")
     fields = at.fields("a group", (), _GROUP)
-    count, resources, command, env, restart = (
-        fields.get(key) for key in ("count", "resources", "command", "env", "restart")
+    count, resources, command, env, restart, jobs = (
+        fields.get(key) for key in ("count", "resources", "command", "env", "restart", "jobs")
     )
     return GroupSpec(
         name,
@@ -70,6 +70,7 @@ def _group(name: str, at: Cursor, app: str) -> GroupSpec:
         _command(command) if command else None,
         _env(env) if env else {},
         restart.choice("restart", Restart, Restart.ON_FAILURE) if restart else Restart.ON_FAILURE,
+        jobs=jobs.flag("jobs") if jobs else False,
     )
 
 
@@ -179,6 +180,8 @@ def _group_to_plain(group: GroupSpec) -> dict[str, Any]:
     if group.env:
         plain["env"] = dict(group.env)
     plain["restart"] = group.restart.value
+    if group.jobs:
+        plain["jobs"] = True
     return plain
 
 

@@ -141,6 +141,7 @@ def _app() -> Schema:
             "command": _list(_LITERAL, minItems=1),
             "env": _ENV,
             "restart": {"enum": [member.value for member in Restart]},
+            "jobs": {"type": "boolean"},
         },
     )
     executors = _object(

@@ -171,12 +171,26 @@ class Refused(Struct, frozen=True, tag="refused"):
     reason: Text
 
 
+class JobAccess(Struct, frozen=True):
+    """How a container takes part in jobs: the job service's address, which carries its public
+    key, the container's own secret key, and by identity the public keys that may fetch from it.
+    """
+
+    address: Text
+    key: Annotated[str, Meta(min_length=40, max_length=40)]
+    peers: dict[Name, Name] = {}
+
+    def __repr__(self) -> str:
+        return f"JobAccess(address={self.address!r})"
+
+
 class Start(Struct, frozen=True, tag="start"):
     """Run a container. Starting an incarnation that runs or has run changes nothing.
 
     Order numbers grow within an epoch; of two orders for a container the one with the lower
     ``(epoch, order)`` is overtaken, whenever it arrives. ``token`` reads the app's own state over
-    the HTTP API; the container finds it in the file ``COLCHIS_TOKEN_FILE``.
+    the HTTP API; the container finds it in the file ``COLCHIS_TOKEN_FILE``. ``jobs`` is for
+    executors, and for containers that submit jobs.
     """
 
     epoch: Count
@@ -189,6 +203,7 @@ class Start(Struct, frozen=True, tag="start"):
     restart: Literal["always", "on-failure", "never"]
     executor: bool = False
     token: Text = ""
+    jobs: JobAccess | None = None
 
 
 class Stop(Struct, frozen=True, tag="stop"):

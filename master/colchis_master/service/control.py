@@ -40,15 +40,25 @@ class Shell(Protocol):
         ...
 
 
+class AskJobs(Protocol):
+    """Asks the job service: ``list``, ``status``, ``tasks``, ``cancel`` or ``story``."""
+
+    async def __call__(self, what: str, job: str = "") -> Json: ...
+
+
 class MasterControl:
     """One method for each endpoint, see ``colchis_master.api.control.Control``."""
 
-    def __init__(self, shell: Shell, jobs: Callable[..., Any] | None = None) -> None:
+    def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._views = Views(shell.core)
         self._logs = LogReads(shell.core.state.epoch)
         self._waiting: dict[int, asyncio.Future[ask.Answer]] = {}
         self._requests = 0
+        self._jobs: AskJobs | None = None
+
+    def jobs_are_asked(self, jobs: AskJobs) -> None:
+        """There is a job service from now on."""
         self._jobs = jobs
 
     def answered(self, answer: ask.Answer) -> None:
@@ -189,8 +199,7 @@ class MasterControl:
     async def _ask_jobs(self, what: str, *of: str) -> Json:
         if self._jobs is None:
             raise ControlError(404, "this master runs no job service")
-        found: Json = await self._jobs(what, *of)
-        return found
+        return await self._jobs(what, *of)
 
     async def _ask(self, make: Callable[[int], ask.Request]) -> Json:
         self._requests += 1

@@ -31,6 +31,7 @@ from colchis_master.journal.journal import Journal, JournalError
 from colchis_master.lra.process import SolverProcess
 from colchis_master.service.control import MasterControl
 from colchis_master.service.feed import KEPT, Feed
+from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
 from colchis_master.service.settings import MasterSettings
 
@@ -66,6 +67,14 @@ class Master:
         lookup = load_or_create(settings.keys / "lookup.token")
         self._admin = admin
         self._tokens = Tokens(admin=admin, lookup=lookup)
+        jobs = None
+        if settings.jobs:
+            jobs = Jobs.load(
+                listen=settings.jobs,
+                public=settings.public_jobs,
+                keys=settings.keys,
+                policy=settings.policy,
+            )
         self._journal = Journal(settings.state / "journal.sqlite")
         for problem in self._journal.contents.damaged:
             log.error("a part of the journal is lost", problem=problem)
@@ -81,6 +90,8 @@ class Master:
                 api=settings.api_url,
                 token=lookup,
                 make_room=settings.make_room,
+                jobs=jobs.clients() if jobs else None,
+                executors=jobs.executors() if jobs else None,
             ),
             spare_unknown=self._journal.spare_unknown,
         )
@@ -88,6 +99,7 @@ class Master:
         left_out = self.core.restore(records, time.monotonic(), time.time())
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
+        self._jobs = jobs
         self._control = MasterControl(self)
         self._link: Link | None = None
         self._solver = SolverProcess(algorithm=settings.algorithm)
@@ -110,6 +122,10 @@ class Master:
             stack.callback(socket.close, 200)
             socket.bind(self._settings.listen)
             self._link = Link(socket)
+            if self._jobs is not None:
+                desk = self._jobs.desk(self._settings.state)
+                await stack.enter_async_context(desk.service)
+                self._control.jobs_are_asked(desk)
             stack.push_async_callback(self._solver.close)
             stack.push_async_callback(self._planner.close)
             await stack.enter_async_context(self._serving())
@@ -243,7 +259,13 @@ class Master:
 
     def _announce(self) -> None:
         if self._settings.connection is not None:
-            connection = Connection(self._settings.api_url, self._admin, self._settings.cluster)
+            connection = Connection(
+                self._settings.api_url,
+                self._admin,
+                self._settings.cluster,
+                self._jobs.address if self._jobs else "",
+                str(self._settings.keys / "client.key") if self._jobs else "",
+            )
             write_connection(self._settings.connection, connection)
         notify("READY=1")
         log.info("the master is up", epoch=self._journal.epoch, api=self._settings.api_url)

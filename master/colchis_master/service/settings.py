@@ -21,6 +21,7 @@ from colchis.specs.cursor import Cursor, Report
 from colchis.specs.files import documents_in, read_text
 from colchis.specs.tree import Entry, Value, from_plain
 from colchis_master.lra import ALGORITHMS, Settings, Weights
+from colchis_master.tasks.policies import POLICIES
 
 COMMAND_LINE = "<command line>"
 _REQUIRED = ("state", "keys")
@@ -35,7 +36,8 @@ class MasterSettings:
 
     ``listen`` is where agents connect, ``api`` where HTTP is served, ``public_api`` the address
     of the latter that containers and users are told. ``jobs`` is where executors and clients of
-    jobs connect, empty for no job service; ``policy`` that of its task scheduler. ``connection``
+    jobs connect, ``public_jobs`` how they reach it, empty for no job service; ``policy`` that of
+    its task scheduler. ``connection``
     is a connection file to write for the command. ``interval``, ``lost_after`` and the rest are
     those of the core and of the LRA scheduler.
     """
@@ -46,6 +48,9 @@ class MasterSettings:
     listen: str = "tcp://127.0.0.1:7640"
     api: str = "127.0.0.1:7641"
     public_api: str = ""
+    jobs: str = ""
+    public_jobs: str = ""
+    policy: str = "lma"
     connection: Path | None = None
     interval: float = 1.0
     heartbeat_interval: float = 1.0
@@ -152,6 +157,9 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "listen": _matching(_ENDPOINT, "tcp://HOST:PORT"),
     "api": _matching(_ADDRESS, "HOST:PORT"),
     "public_api": _matching(_URL, "http://HOST:PORT"),
+    "jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
+    "public_jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
+    "policy": _one_of(*POLICIES),
     "connection": _path,
     "interval": _duration,
     "heartbeat_interval": _duration,
