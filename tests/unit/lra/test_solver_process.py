@@ -140,7 +140,7 @@ def test_a_failing_solver_leaves_the_best_heuristic_plan(monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(ilp, "Model", fail)
+    monkeypatch.setattr(ilp, "Solver", fail)
     cluster, apps = hard_round()
     plan = solve(cluster, *apps)  # type: ignore[arg-type] # apps, kept as objects above
     assert all(each.placed for each in plan.apps)
