@@ -51,7 +51,7 @@ def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(column, justify="left" if column == "algorithm" else "right")
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
-    Console(width=140).print(table)
+    Console(width=160).print(table)
 
 
 def _text(value: Any) -> str:
