@@ -7,6 +7,7 @@ threads, sockets or locks of the master.
 
 import asyncio
 import contextlib
+import io
 import pickle
 import random
 import struct
@@ -32,6 +33,9 @@ START = 60.0
 FALLBACK = "serial"
 BALANCE_LIMIT = 60.0
 """Seconds for finding moves."""
+PART = 50
+"""Nodes, containers or rules that are pickled at a time."""
+
 NICE = 10
 """How far the child steps back when there are too few cores: tasks do not wait for a plan."""
 
@@ -199,13 +203,37 @@ class SolverProcess:
 async def _exchange(child: asyncio.subprocess.Process, request: Request | Balance) -> object:
     assert child.stdin is not None
     assert child.stdout is not None
-    payload = pickle.dumps(request)
-    child.stdin.write(_LENGTH.pack(len(payload)) + payload)
+    payload = await _pickled(request)
+    child.stdin.write(_LENGTH.pack(len(payload)))
+    child.stdin.write(payload)
     await child.stdin.drain()
     (length,) = _LENGTH.unpack(await child.stdout.readexactly(_LENGTH.size))
     if length > MAX_MESSAGE:
         raise EOFError("the answer is too long")
     return pickle.loads(await child.stdout.readexactly(length))  # noqa: S301 - our own child
+
+
+async def _pickled(request: Request | Balance) -> memoryview:
+    """A request as pickles of its parts and then of itself, which refers to the parts.
+
+    Pickling a whole cluster at once would hold up the master's loop for as long.
+    """
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    for parts in (request.cluster.nodes, request.cluster.containers, request.cluster.rules):
+        for first in range(0, len(parts), PART):
+            pickler.dump(parts[first : first + PART])
+            await asyncio.sleep(0)
+    pickler.dump(request)
+    return buffer.getbuffer()
+
+
+def _unpickled(data: bytes) -> Request | Balance:
+    unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - from our own parent
+    while True:
+        found = unpickler.load()
+        if isinstance(found, Request | Balance):
+            return found
 
 
 def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
@@ -238,7 +266,7 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     answers.flush()
     while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
-        request = pickle.loads(requests.read(length))  # noqa: S301 - from our own parent
+        request = _unpickled(requests.read(length))
         answer: Plan | Moves | Failure
         try:
             answer = _answer(request)
