@@ -79,7 +79,7 @@ class LocalCluster:
     def stop(self, grace: float) -> None:
         """End all containers, then the daemons, if any were started.
 
-        An agent that died is started again for it, since only it can end its containers. The
+        Daemons that died are started again for it, since only an agent can end its containers. The
         master stops the apps, so that their containers end in good order; what is left after
         ``grace`` seconds and some patience is ended by the agents.
         """
@@ -87,9 +87,7 @@ class LocalCluster:
             self._claims.close()
             return
         agents = [name for name in self._daemons if name != "master"]
-        for name, _ in list(self.ended()):
-            if name in agents:
-                self._launch(name)
+        self._revive()
         with suppress(ColchisError):
             self._stop_apps(grace)
         for names in (agents, ["master"]):
@@ -219,6 +217,22 @@ class LocalCluster:
             return ready >= set(self._nodes)
         return False
 
+    def _revive(self) -> None:
+        """Start the daemons again that have ended; wait until their agents are heard or end too."""
+        began = time.monotonic()
+        dead = [name for name, _ in self.ended()]
+        for name in dead:
+            self._launch(name)
+        missing = set(self._nodes) if "master" in dead else set(dead)
+        deadline = began + PATIENCE
+        while missing and not list(self.ended()) and time.monotonic() < deadline:
+            with suppress(ColchisError), Client(read_connection(self._connection)) as master:
+                nodes = master.nodes()
+                since = time.monotonic() - began
+                ages = {node["node"]: node["heartbeat_age"] for node in nodes}
+                missing = {name for name in missing if not _is_below(ages.get(name), since)}
+            time.sleep(POLL)
+
     def _stop_apps(self, grace: float) -> None:
         with Client(read_connection(self._connection)) as master:
             for app in master.apps():
@@ -238,6 +252,10 @@ class LocalCluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+def _is_below(age: float | None, bound: float) -> bool:
+    return age is not None and age < bound
 
 
 def free_ports(count: int) -> list[int]:
