@@ -10,7 +10,18 @@ from collections.abc import Sequence
 import typer
 
 from colchis import __version__
-from colchis.cli import apps, constraints, daemons, events, jobs, logs, nodes, planning, simulation
+from colchis.cli import (
+    apps,
+    constraints,
+    daemons,
+    events,
+    jobs,
+    logs,
+    nodes,
+    planning,
+    rebalance,
+    simulation,
+)
 from colchis.cli.output import say
 from colchis.errors import ColchisError, InputError
 
@@ -36,7 +47,18 @@ def root(
     """Run services, batch jobs and streams on one set of Linux hosts."""
 
 
-for family in (daemons, apps, logs, planning, nodes, constraints, jobs, events, simulation):
+for family in (
+    daemons,
+    apps,
+    logs,
+    planning,
+    rebalance,
+    nodes,
+    constraints,
+    jobs,
+    events,
+    simulation,
+):
     family.register(app)
 
 

@@ -129,6 +129,8 @@ def _plan_tables(plan: dict[str, Any]) -> Iterable[Table | str]:
         if not app["placed"]:
             yield f"\n{app['app']} is not placed:"
             yield from (f"  {reason}" for reason in app["reasons"])
+    for change in plan.get("changes", ()):
+        yield from _change(change)
     if plan["violations"]:
         yield ""
         yield table(
@@ -142,6 +144,26 @@ def _plan_tables(plan: dict[str, Any]) -> Iterable[Table | str]:
         f"subjects miss a rule; {_quality(plan)} after {plan['seconds']:.2f} s"
     )
     yield from plan.get("notes", ())
+
+
+def _change(change: dict[str, Any]) -> Iterable[Table | str]:
+    counts = [f"{len(change[what])} {what}" for what in ("added", "removed", "changed", "moved")]
+    yield f"\n{change['app']} runs already: {', '.join(counts)}, {change['kept']} kept"
+    rows: list[tuple[str | None, ...]] = [
+        ("+", c["container"], None, c["node"], None) for c in change["added"]
+    ]
+    rows += [("-", c["container"], c["node"], None, None) for c in change["removed"]]
+    rows += [
+        ("~", c["container"], c["node"], c["node"], ", ".join(c["fields"]))
+        for c in change["changed"]
+    ]
+    rows += [
+        (">", c["container"], c["from"], c["to"], ", ".join(c["fields"])) for c in change["moved"]
+    ]
+    if rows:
+        yield table(("", "CONTAINER", "FROM", "TO", "CHANGED"), rows)
+    yield from (f"  + rule {label}" for label in change["rules_added"])
+    yield from (f"  - rule {label}" for label in change["rules_removed"])
 
 
 def _quality(plan: dict[str, Any]) -> str:

@@ -90,6 +90,9 @@ class Client:
     def plan(self, apps: Sequence[Json], settings: Mapping[str, Any]) -> Json:
         return self._post("/v1/plan", {"apps": list(apps), **settings})
 
+    def rebalance(self, max_moves: int, *, plan: bool) -> Json:
+        return self._post("/v1/rebalance", {"max_moves": max_moves, "plan": plan})
+
     def nodes(self) -> list[Json]:
         return list(self._get("/v1/nodes")["nodes"])
 

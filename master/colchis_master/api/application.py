@@ -20,6 +20,7 @@ from colchis_master.api.requests import (
     Constraints,
     Members,
     PlanRequest,
+    Rebalancing,
     Submission,
     number,
     read_body,
@@ -68,6 +69,7 @@ class _Api:
             Route("/v1/apps/{app}/endpoints", lookup(self._endpoints)),
             Route("/v1/explain", admin(self._explain)),
             Route("/v1/plan", admin(self._plan), methods=["POST"]),
+            Route("/v1/rebalance", admin(self._rebalance), methods=["POST"]),
             Route("/v1/nodes", admin(self._nodes)),
             Route("/v1/nodes/{node}/drain", admin(self._drain), methods=["POST"]),
             Route("/v1/nodes/{node}/undrain", admin(self._undrain), methods=["POST"]),
@@ -155,6 +157,10 @@ class _Api:
             "time_limit": body.time_limit,
         }
         return JSONResponse(await self._control.plan(_specs(body.apps), settings))
+
+    async def _rebalance(self, request: Request) -> Response:
+        body = await read_body(request, Rebalancing)
+        return JSONResponse(await self._control.rebalance(body.max_moves, plan=body.plan))
 
     async def _nodes(self, _: Request) -> Response:
         return JSONResponse(self._control.nodes())

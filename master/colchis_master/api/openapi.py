@@ -7,7 +7,13 @@ import msgspec
 from msgspec import Struct
 
 from colchis import __version__
-from colchis_master.api.requests import Constraints, Members, PlanRequest, Submission
+from colchis_master.api.requests import (
+    Constraints,
+    Members,
+    PlanRequest,
+    Rebalancing,
+    Submission,
+)
 
 
 class Problem(Struct):
@@ -27,7 +33,7 @@ class Error(Struct):
     problems: list[Problem]
 
 
-_SCHEMAS = (Submission, Members, Constraints, PlanRequest, Error)
+_SCHEMAS = (Submission, Members, Constraints, PlanRequest, Rebalancing, Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,13 @@ OPERATIONS = (
         "Where apps would be placed; nothing is changed",
         PLAN,
         body=PlanRequest,
+    ),
+    Operation(
+        "post",
+        "/v1/rebalance",
+        "Move running services so that fewer rules are missed, or show how",
+        ("moves", "violations_before", "violations_after"),
+        body=Rebalancing,
     ),
     Operation("get", "/v1/nodes", "All nodes", ("nodes",)),
     Operation("post", "/v1/nodes/{node}/drain", "Move everything off a node", (), 202),

@@ -35,6 +35,11 @@ class PlanRequest(Struct, forbid_unknown_fields=True):
     time_limit: Annotated[float, Meta(gt=0, le=600)] = 10.0
 
 
+class Rebalancing(Struct, forbid_unknown_fields=True):
+    max_moves: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    plan: bool = False
+
+
 async def read_body(request: Request, kind: type[Body]) -> Body:
     """The body as ``kind``. Raises InputError where it is not."""
     data = bytearray()

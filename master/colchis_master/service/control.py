@@ -8,14 +8,16 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from colchis.model.app import AppSpec
-from colchis.model.cluster import ContainerId
+from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
 from colchis.specs import parse_rules
 from colchis.wire.messages import LogChunk, ReadLog
 from colchis_master.api.control import ControlError, Json
 from colchis_master.core import events as ask
+from colchis_master.core.changes import changes
 from colchis_master.core.core import MasterCore
-from colchis_master.lra import ALGORITHMS, UnknownContainerError, explain
+from colchis_master.lra import ALGORITHMS, Moves, UnknownContainerError, explain
+from colchis_master.lra.process import SolverLostError
 from colchis_master.service.feed import Feed
 from colchis_master.service.logs import LogReads, whole_text
 from colchis_master.service.views import Views
@@ -35,8 +37,14 @@ class Shell(Protocol):
         """Whether the message is on its way."""
         ...
 
-    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Plan:
-        """A plan on the present state."""
+    async def plan(
+        self, cluster: Cluster, apps: Sequence[AppSpec], settings: Mapping[str, Any]
+    ) -> Plan:
+        """A plan that holds nobody up."""
+        ...
+
+    async def find_moves(self, question: ask.FindMoves) -> Moves:
+        """Raises SolverLostError."""
         ...
 
 
@@ -106,7 +114,19 @@ class MasterControl:
         if settings["algorithm"] not in ALGORITHMS:
             names = ", ".join(ALGORITHMS)
             raise ControlError(422, f"{settings['algorithm']!r} is none of {names}")
-        return (await self._shell.plan(apps, settings)).to_contract()
+        cluster, found = changes(self._shell.core.state, apps)
+        plan = await self._shell.plan(cluster, apps, settings)
+        return {**plan.to_contract(), "changes": [one.to_contract(plan) for one in found]}
+
+    async def rebalance(self, max_moves: int, *, plan: bool) -> Json:
+        try:
+            found = await self._shell.find_moves(self._shell.core.rebalance.question(max_moves))
+        except SolverLostError as error:
+            raise ControlError(503, f"no moves were found: {error}") from None
+        if found.moves and not plan:
+            moves = moves_of(found)
+            await self._ask(lambda n: ask.MakeMoves(n, moves))
+        return found.to_contract()
 
     async def explain(self, container: str) -> Json:
         entry = self._views.container_of(container)
@@ -211,3 +231,8 @@ class MasterControl:
         if answer.status:
             raise ControlError(answer.status, answer.error)
         return dict(answer.body)
+
+
+def moves_of(found: Moves) -> tuple[ask.Move, ...]:
+    """As the core takes them."""
+    return tuple(ask.Move(m.container, m.source, m.target, m.reason) for m in found.moves)

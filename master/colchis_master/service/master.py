@@ -16,6 +16,7 @@ import zmq.asyncio
 
 from colchis.client.connection import Connection, write_connection
 from colchis.model.app import AppSpec
+from colchis.model.cluster import Cluster
 from colchis.model.plan import Plan
 from colchis.notify import notify
 from colchis.wire.curve import server_socket
@@ -28,8 +29,9 @@ from colchis_master.core import events as ask
 from colchis_master.core.core import MasterCore
 from colchis_master.core.settings import TICK, CoreSettings
 from colchis_master.journal.journal import Journal, JournalError
-from colchis_master.lra.process import SolverProcess
-from colchis_master.service.control import MasterControl
+from colchis_master.lra import Moves
+from colchis_master.lra.process import Balance, SolverLostError, SolverProcess
+from colchis_master.service.control import MasterControl, moves_of
 from colchis_master.service.feed import KEPT, Feed
 from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
@@ -90,6 +92,7 @@ class Master:
                 api=settings.api_url,
                 token=lookup,
                 make_room=settings.make_room,
+                rebalance_threshold=settings.rebalance_threshold,
                 jobs=jobs.clients() if jobs else None,
                 executors=jobs.executors() if jobs else None,
             ),
@@ -174,13 +177,29 @@ class Master:
             and self._link.send(entry.link, message)
         )
 
-    async def plan(self, apps: Sequence[AppSpec], settings: Mapping[str, Any]) -> Plan:
-        """A plan on the present state, without holding up the rounds."""
+    async def plan(
+        self, cluster: Cluster, apps: Sequence[AppSpec], settings: Mapping[str, Any]
+    ) -> Plan:
+        """A plan, without holding up the rounds."""
         chosen = replace(
             self._settings.solver(), mode=settings["mode"], time_limit=settings["time_limit"]
         )
-        cluster = self.core.state.cluster()
         return await self._planner.solve(cluster, apps, chosen, settings["algorithm"])
+
+    async def find_moves(self, question: ask.FindMoves) -> Moves:
+        """Moves that make the placement better. Raises SolverLostError."""
+        return await self._planner.rebalance(
+            Balance(question.cluster, self._settings.solver(), question.limit, {}, question.movable)
+        )
+
+    async def _make_moves(self, question: ask.FindMoves) -> None:
+        try:
+            found = await self.find_moves(question)
+        except SolverLostError as error:
+            log.warning("no moves were found", reason=str(error))
+            return
+        if found.moves:
+            self.handle(ask.MakeMoves(0, moves_of(found)))
 
     def _carry_out(self, instruction: ask.Instruction) -> None:
         match instruction:
@@ -189,6 +208,8 @@ class Master:
                     self._later(ask.LinkLost(node, link))
             case ask.Solve():
                 self._spawn(self._solve(instruction))
+            case ask.FindMoves():
+                self._spawn(self._make_moves(instruction))
             case ask.Answer():
                 self._control.answered(instruction)
             case ask.Emit() | ask.Persist():

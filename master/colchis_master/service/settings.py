@@ -61,6 +61,7 @@ class MasterSettings:
     gap: float | None = None
     weights: Weights = field(default_factory=Weights)
     make_room: str = "never"
+    rebalance_threshold: float | None = None
 
     @property
     def api_url(self) -> str:
@@ -170,4 +171,5 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "gap": lambda at: at.number("a relative gap", 0, 1),
     "weights": _weights,
     "make_room": _one_of("never", "stop"),
+    "rebalance_threshold": lambda at: at.number("a share of the containers", 0, 1),
 }

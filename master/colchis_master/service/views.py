@@ -61,7 +61,7 @@ class Views:
         for entry in self.app_of(name).containers.values():
             report = entry.report
             node = self._state.nodes.get(entry.node or "")
-            if report is None or node is None or report.port is None:
+            if report is None or node is None or report.port is None or entry.is_copy:
                 continue
             found.append(
                 {
@@ -142,7 +142,9 @@ class Views:
             "reasons": list(app.reasons),
             "submitted_at": app.submitted_at,
             "conflicts": app.conflicts,
-            "containers": [self._container(entry) for entry in app.containers.values()],
+            "containers": [
+                self._container(entry) for entry in app.containers.values() if not entry.is_copy
+            ],
         }
 
     def _container(self, entry: ContainerEntry) -> Json:

@@ -125,7 +125,36 @@ class FakeControl:
         planned = [
             {"app": app.name, "placed": True, "reasons": [], "containers": []} for app in apps
         ]
-        return {**PLAN, **settings, "apps": planned}
+        changes = [
+            {
+                "app": app.name,
+                "added": [{"container": f"{app.name}/w/3", "node": "n1"}],
+                "removed": [{"container": f"{app.name}/v/0", "node": "n2"}],
+                "changed": [{"container": f"{app.name}/w/0", "node": "n1", "fields": ["env"]}],
+                "moved": [
+                    {
+                        "container": f"{app.name}/w/1",
+                        "from": "n1",
+                        "to": "n2",
+                        "fields": ["resources"],
+                    }
+                ],
+                "kept": 1,
+                "rules_added": ["apart"],
+                "rules_removed": [],
+            }
+            for app in apps
+            if app.name in self.specs
+        ]
+        return {**PLAN, **settings, "apps": planned, "changes": changes}
+
+    async def rebalance(self, max_moves: int, *, plan: bool) -> Json:
+        self.asked.append(("rebalance", max_moves, plan))
+        move = {"container": "web/w/0", "from": "n1", "to": "n2", "reason": "apart: missed [less]"}
+        found = {} if "web" not in self.specs else {"moves": [move], "violations_before": 2}
+        misses = dict.fromkeys(("violations_before", "violations_after"), 0)
+        extents = dict.fromkeys(("extent_before", "extent_after"), 0.0)
+        return {"moves": [], **misses, **extents, **found}
 
     async def explain(self, container: str) -> Json:
         node = {"node": "n1", "fits": True, "satisfied": False, "reasons": ["too [near]"]}

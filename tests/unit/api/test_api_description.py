@@ -23,6 +23,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "Members": {"group": "w"},
     "Constraints": {"constraints": ["{a, {b, 0, 1}, node}"]},
     "PlanRequest": {"apps": [WEB]},
+    "Rebalancing": {"max_moves": 3, "plan": True},
 }
 
 

@@ -79,6 +79,7 @@ def test_the_fields_of_each_answer(live: FakeControl, files: Path) -> None:
         "status": ["status"],
         "plan": ["plan", "--cluster", "cluster.yaml", "web.yaml"],
         "explain": ["explain", "web/w/0"],
+        "rebalance": ["rebalance", "--plan"],
         "constraint list": ["constraint", "list"],
         "node list": ["node", "list"],
         "job list": ["job", "list"],

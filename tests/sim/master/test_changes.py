@@ -1,0 +1,91 @@
+"""What an update would change is what it changes."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colchis.model.app import AppSpec, GroupSpec
+from colchis.model.constraints import Rule
+from colchis.model.parse import parse_constraint
+from colchis.model.plan import AppPlan, Plan, Totals
+from colchis.model.resources import Resources
+from colchis_master.core.changes import changes
+from tests.sim.master.support import is_running, spec, submit, up
+from tests.sim.master.world import World
+
+RULES = tuple(
+    Rule(parse_constraint(text), app="web")
+    for text in ("{web, {web, 0, 2}, node}", "{web, {web, 0, 4}, rack}")
+)
+GROUPS = st.builds(
+    GroupSpec,
+    st.just("g"),
+    st.integers(1, 4),
+    st.sampled_from([Resources.of(1, "1GiB"), Resources.of(2, "1GiB")]),
+    st.sampled_from([frozenset({"web"}), frozenset({"web", "hot"})]),
+    st.sampled_from([("serve",), ("serve", "-v")]),
+)
+SPECS = st.builds(
+    lambda first, second, rules: AppSpec(
+        "web", (first, *([replace(second, name="h")] if second else [])), rules=rules
+    ),
+    GROUPS,
+    st.none() | GROUPS,
+    st.lists(st.sampled_from(RULES), unique=True, max_size=2).map(tuple),
+)
+
+
+@settings(max_examples=30)
+@given(SPECS, SPECS)
+def test_an_update_does_what_was_shown(before: AppSpec, after: AppSpec) -> None:
+    world = World()
+    was = up(world, before)
+    _, [change] = changes(world.core.state, [after])
+    assert world.placements() == was
+    submit(world, after, update=True)
+    world.run(5)
+    world.run_until(lambda: is_running(world) and not due(world), 300)
+    now = world.placements()
+    assert {str(i) for i in change.added} == now.keys() - was.keys()
+    assert {str(i) for i in change.removed} == was.keys() - now.keys()
+    same = {name for name in was.keys() & now.keys() if was[name] == now[name]}
+    assert {str(i) for i in change.replaced} == (was.keys() & now.keys()) - same
+    assert change.kept == len(same)
+    in_force = {rule.label for rule in world.core.state.constraints.rules}
+    labels = {rule.label for rule in before.rules}
+    labels |= {rule.label for rule in change.rules_added}
+    labels -= {rule.label for rule in change.rules_removed}
+    assert in_force == labels
+    assert not changes(world.core.state, [after])[1][0].fields
+
+
+def due(world: World) -> bool:
+    app = world.core.state.apps["web"]
+    return any(entry.revision != app.revision for entry in app.containers.values())
+
+
+def test_where_members_go_is_shown_with_what_of_them_changed() -> None:
+    world = World()
+    up(world, spec(count=2))
+    cluster, [change] = changes(world.core.state, [spec(count=3, cpus=2)])
+    assert not cluster.containers
+    home = next(iter(change.replaced.values()))
+    other = next(name for name in world.agents if name != home)
+    wanted = [c.id for c in spec(count=3).containers()]
+    app = AppPlan("web", True, dict(zip(wanted, (home, other, other), strict=True)))
+    plan = Plan("ilp", "ordered", (app,), (), Totals(3, 3, 0, 0, 0.0, 2), 1.0)
+    shown = change.to_contract(plan)
+    assert shown["changed"] == [{"container": "web/g/0", "node": home, "fields": ["resources"]}]
+    assert shown["moved"] == [
+        {"container": "web/g/1", "from": home, "to": other, "fields": ["resources"]}
+    ]
+    assert shown["added"] == [{"container": "web/g/2", "node": other}]
+
+
+def test_a_new_app_changes_nothing_that_runs() -> None:
+    world = World()
+    up(world, spec())
+    cluster, found = changes(world.core.state, [spec("other")])
+    assert found == []
+    assert len(cluster.containers) == 4
