@@ -4,13 +4,12 @@ import enum
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
 
 
 class Output(enum.StrEnum):
@@ -28,13 +27,14 @@ OutputOption = Annotated[
 
 def to_yaml(data: Any) -> str:
     """Block style, keys in the order given."""
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    yaml.representer.ignore_aliases = lambda _: True
-    stream = StringIO()
-    yaml.dump(data, stream)
-    return stream.getvalue()
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands twice twice, instead of referring to it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def show(output: Output, data: Any, tables: Iterable[Table | str]) -> None:
