@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from colchis.cli.local import LocalCluster, Share, whole_machine
 from colchis.cli.output import say
 from colchis.client.connection import default_path
 from colchis.errors import InputError
+from colchis.logs import log_to_stderr
 from colchis.model.resources import parse_cpus, parse_memory
 
 ConfigOption = Annotated[
@@ -113,7 +113,7 @@ def master(
         public_jobs=public_jobs,
         connection=connection,
     )
-    _log_to_stderr()
+    log_to_stderr()
     raise typer.Exit(run_master(load_settings(config, flags)))
 
 
@@ -158,7 +158,7 @@ def agent(
         user=user,
         stop_containers=stop_containers,
     )
-    _log_to_stderr()
+    log_to_stderr()
     raise typer.Exit(run_agent(load_settings(config, flags)))
 
 
@@ -195,9 +195,3 @@ def _groups(given: Sequence[str] | None) -> dict[str, Any] | None:
             raise InputError.of(f"{text!r} names no set; write GROUP=SET", field="--group")
         groups.setdefault(group, []).append(name)
     return groups
-
-
-def _log_to_stderr() -> None:
-    import structlog
-
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-import structlog
-
 from colchis.errors import ColchisError, InputError
+from colchis.logs import log_to_stderr
 from colchis_master.service.master import run_master
 from colchis_master.service.settings import load_settings
 
@@ -15,7 +14,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m colchis_master.service SETTINGS.yaml", file=sys.stderr)
         return 2
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_to_stderr()
     try:
         return run_master(load_settings(Path(arguments[0])))
     except InputError as error:
