@@ -284,7 +284,8 @@ def app_state(app: AppEntry) -> str:
     live = states - {ContainerState.ENDED}
     if live == {ContainerState.SUSPENDED}:
         return "suspended"
-    if live <= {ContainerState.RUNNING, ContainerState.SUSPENDED}:
+    current = all(entry.revision == app.revision for entry in entries)
+    if current and live <= {ContainerState.RUNNING, ContainerState.SUSPENDED}:
         return "running"
     return "deploying"
 

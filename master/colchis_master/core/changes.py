@@ -83,6 +83,32 @@ def changes(state: State, specs: Sequence[AppSpec]) -> tuple[Cluster, list[Chang
     return Cluster(cluster.nodes, containers, placed, tuple(rules)), found
 
 
+def keep_homes(plan: Plan, found: Sequence[Change]) -> Plan:
+    """The same plan with members of a group exchanged, so that few leave the node they are on."""
+    names: dict[ContainerId, ContainerId] = {}
+    apps = []
+    for app in plan.apps:
+        homes = {i: node for one in found if one.app == app.app for i, node in one.replaced.items()}
+        left = dict(app.assignments)
+        kept: dict[ContainerId, str] = {}
+        for ident, home in homes.items():
+            alike = [i for i, n in left.items() if n == home and i.group == ident.group]
+            if alike:
+                chosen = ident if ident in alike else alike[0]
+                names[chosen] = ident
+                kept[ident] = left.pop(chosen)
+        for group in {ident.group for ident in app.assignments}:
+            free = [i for i in app.assignments if i not in kept and i.group == group]
+            rest = [i for i in left if i.group == group]
+            names.update(zip(rest, free, strict=True))
+            kept.update(zip(free, (left[i] for i in rest), strict=True))
+        apps.append(replace(app, assignments={i: kept[i] for i in app.assignments}))
+    violations = tuple(
+        replace(one, container=names.get(one.container, one.container)) for one in plan.violations
+    )
+    return replace(plan, apps=tuple(apps), violations=violations)
+
+
 def _change(app: AppEntry, spec: AppSpec) -> Change:
     wanted = {container.id for container in spec.containers()}
     members = {e.id: e for e in app.containers.values() if not e.is_copy}

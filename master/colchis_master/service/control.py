@@ -14,7 +14,7 @@ from colchis.specs import parse_rules
 from colchis.wire.messages import LogChunk, ReadLog
 from colchis_master.api.control import ControlError, Json
 from colchis_master.core import events as ask
-from colchis_master.core.changes import changes
+from colchis_master.core.changes import changes, keep_homes
 from colchis_master.core.core import MasterCore
 from colchis_master.lra import ALGORITHMS, Moves, UnknownContainerError, explain
 from colchis_master.lra.process import SolverLostError
@@ -115,7 +115,7 @@ class MasterControl:
             names = ", ".join(ALGORITHMS)
             raise ControlError(422, f"{settings['algorithm']!r} is none of {names}")
         cluster, found = changes(self._shell.core.state, apps)
-        plan = await self._shell.plan(cluster, apps, settings)
+        plan = keep_homes(await self._shell.plan(cluster, apps, settings), found)
         return {**plan.to_contract(), "changes": [one.to_contract(plan) for one in found]}
 
     async def rebalance(self, max_moves: int, *, plan: bool) -> Json:
@@ -182,14 +182,17 @@ class MasterControl:
     def status(self) -> Json:
         return self._views.status()
 
-    def story(self, ident: str) -> Json:
+    async def story(self, ident: str) -> Json:
         steps = [
             {"time": event["time"], "text": event["text"], "id": event["id"]}
             for event in self._shell.feed.about(ident)
         ]
-        if not steps:
-            raise ControlError(404, f"nothing is known of {ident}")
-        return {"story": steps}
+        if steps:
+            return {"story": steps}
+        if self._jobs is not None and "/" in ident:
+            # Tasks are JOB/STAGE/INDEX, and the job service's affair.
+            return await self._jobs("story", ident)
+        raise ControlError(404, f"nothing is known of {ident}")
 
     def metrics(self) -> bytes:
         registry = CollectorRegistry()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.constraints import Rule
 from colchis.model.parse import parse_constraint
-from colchis.model.plan import AppPlan, Plan, Totals
+from colchis.model.plan import AppPlan, Plan, Totals, Violation
 from colchis.model.resources import Resources
-from colchis_master.core.changes import changes
+from colchis_master.core.changes import changes, keep_homes
 from tests.sim.master.support import is_running, spec, submit, up
 from tests.sim.master.world import World
 
@@ -81,6 +81,25 @@ def test_where_members_go_is_shown_with_what_of_them_changed() -> None:
         {"container": "web/g/1", "from": home, "to": other, "fields": ["resources"]}
     ]
     assert shown["added"] == [{"container": "web/g/2", "node": other}]
+
+
+def test_members_that_are_alike_stay_where_they_are() -> None:
+    world = World()
+    up(world, spec(count=3, rules=("{web, {web, 0, 0}, node}",)))
+    after = spec(count=4, command="other")
+    _, found = changes(world.core.state, [after])
+    homes = found[0].replaced
+    idents = [c.id for c in after.containers()]
+    nodes = list(homes.values())
+    turned = dict(zip(idents, [nodes[1], nodes[2], "n9", nodes[0]], strict=True))
+    missed = Violation("rule", "web", idents[2], 1.0)
+    plan = Plan(
+        "x", "ordered", (AppPlan("web", True, turned),), (missed,), Totals(4, 4, 0, 0, 0.0, 4), 1.0
+    )
+    kept = keep_homes(plan, found)
+    assert kept.apps[0].assignments == {**homes, idents[3]: "n9"}
+    assert kept.violations == (replace(missed, container=idents[3]),)
+    assert keep_homes(plan, []) == plan
 
 
 def test_a_new_app_changes_nothing_that_runs() -> None:
