@@ -83,7 +83,8 @@ def _least_spread(problem: Problem, base: State, number: int, apps: set[int]) ->
         others = max(int(counted[name]) + new - 1 - most, 0)
         return (int(running[name]) + new) * others / scale
 
-    total = outside + sum(cost(name, 0) for name in np.flatnonzero(running).tolist())
+    over = np.maximum(counted - 1 - most, 0)
+    total = outside + float((running * over).sum()) / scale
     slots = np.zeros(problem.size, dtype=np.int64)
     count = 0
     for g, new in enumerate(problem.groups):
@@ -93,6 +94,9 @@ def _least_spread(problem: Problem, base: State, number: int, apps: set[int]) ->
     if not count:
         return total
     room = group.per_set(slots)
+    unharmed = np.minimum(room, np.maximum(most + 1 - counted, 0))
+    if int(unharmed.sum()) >= count:
+        return total
     queue = [(cost(name, 1) - cost(name, 0), 1, name) for name in np.flatnonzero(room).tolist()]
     nowhere = int(slots[group.single < 0].sum())
     if nowhere:
