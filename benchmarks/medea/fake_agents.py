@@ -74,8 +74,8 @@ class FakeAgent:
             [],
         )
         await self._say(hello)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._beat())
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._beat())
             while True:
                 message = FROM_MASTER.decode(await self._socket.recv())
                 match message:
@@ -103,12 +103,13 @@ class FakeAgent:
             self._running[order.container] = order.incarnation
             lasts = order.env.get(LASTS)
             if lasts is not None:
-                asyncio.get_running_loop().call_later(
-                    float(lasts),
-                    lambda: asyncio.ensure_future(self._end(order.container, Exit("exited", 0))),
-                )
+                self._tasks.create_task(self._finish(order.container, float(lasts)))
             await self._report(order.container, order.incarnation)
         await self._say(Done(order.order, order.container))
+
+    async def _finish(self, container: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._end(container, Exit("exited", 0))
 
     async def _end(self, container: str, how: Exit) -> None:
         incarnation = self._running.pop(container, None)

@@ -38,7 +38,7 @@ from colchis_master.service.link import Link
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
-TOGETHER = 64
+TOGETHER = 32
 """Messages of agents that are handled at once."""
 
 CLOSE_PATIENCE = 5.0

@@ -1,0 +1,1 @@
+"""Tiny runs of the benchmarks, so that they go on working."""
