@@ -79,7 +79,9 @@ def _table(found: Iterable[dict[str, Any]]) -> Table:
 
 
 def story(
-    ident: Annotated[str, typer.Argument(help="An app, container, node or event id.")],
+    ident: Annotated[
+        str, typer.Argument(help="An app, container, node, task (JOB/STAGE/INDEX) or event id.")
+    ],
     output: OutputOption = Output.TABLE,
     connection: ConnectionOption = None,
 ) -> None:

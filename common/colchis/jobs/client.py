@@ -24,7 +24,7 @@ from colchis.jobs.graph import Job
 from colchis.jobs.sockets import Sockets
 from colchis.jobs.sources import Source
 from colchis.jobs.streams import Stream
-from colchis.wire.jobs import StageSpec, Status, Submit
+from colchis.wire.jobs import Query, StageSpec, Status, Submit, Told
 from colchis.wire.work import BATCH, STREAM
 
 if TYPE_CHECKING:
@@ -202,17 +202,16 @@ class Client(Executor):
 
     def status(self, job: str = "", timeout: float = 30.0) -> Status:
         """How jobs and executors stand; with the tasks of one job where it is named."""
-        self._check_open()
-        answer: Future[Status] = Future()
-        self._connection.query(next(self._numbers), job, "", answer.set_result)
-        return answer.result(timeout)
+        return self._ask(Query(next(self._numbers), job), timeout)
 
     def story(self, task: str, timeout: float = 30.0) -> list[str]:
         """What was decided about a task (``JOB/STAGE/INDEX``) and why, oldest first."""
-        self._check_open()
-        answer: Future[Status] = Future()
-        self._connection.query(next(self._numbers), "-", task, answer.set_result)
-        return answer.result(timeout).story
+        told = self._ask(Query(next(self._numbers), "-", task), timeout).story
+        return [f"{one.what}: {one.reason}" for one in told]
+
+    def history(self, timeout: float = 30.0) -> list[Told]:
+        """The latest decisions about all tasks, whoever submitted them, oldest first."""
+        return self._ask(Query(next(self._numbers), "-", history=True), timeout).story
 
     def cancel(self, job: str) -> None:
         """End a job, whoever submitted it, and everything of it that runs."""
@@ -280,6 +279,12 @@ class Client(Executor):
         job = f"{self.name}-{number}"
         last = [len(stages) - 1]
         return Submit(job, name, priority, stages, last, retries, independent=independent)
+
+    def _ask(self, query: Query, timeout: float) -> Status:
+        self._check_open()
+        answer: Future[Status] = Future()
+        self._connection.query(query, answer.set_result)
+        return answer.result(timeout)
 
     def _note(self, future: Future[Any]) -> None:
         with self._lock:

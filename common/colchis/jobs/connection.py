@@ -110,12 +110,12 @@ class Connection:
         """End a job, whoever submitted it; its owner is told."""
         self._do(lambda: self._send(ask.CancelJob(job)))
 
-    def query(self, number: int, job: str, task: str, answer: Callable[[ask.Status], None]) -> None:
+    def query(self, query: ask.Query, answer: Callable[[ask.Status], None]) -> None:
         """Ask how things stand."""
 
         def send() -> None:
-            self._answers[number] = answer
-            self._send(ask.Query(number, job, task))
+            self._answers[query.request] = answer
+            self._send(query)
 
         self._do(send)
 

@@ -17,6 +17,7 @@ from colchis.wire.work import (
     Kind,
     Name,
     Priority,
+    Seconds,
     Share,
     Text,
 )
@@ -99,12 +100,14 @@ class ResultLost(Struct, frozen=True, tag="result-lost"):
 class Query(Struct, frozen=True, tag="query"):
     """Ask for a :class:`Status`; of one job, or of all where ``job`` is empty.
 
-    With ``task`` (its id, ``JOB/STAGE/INDEX``) also for what was decided about it and why.
+    With ``task`` (its id, ``JOB/STAGE/INDEX``) also for what was decided about it and why;
+    with ``history`` for the latest decisions about all tasks.
     """
 
     request: Count
     job: Annotated[str, Meta(max_length=255)] = ""
     task: Annotated[str, Meta(max_length=1024)] = ""
+    history: bool = False
 
 
 class Bye(Struct, frozen=True, tag="bye"):
@@ -217,13 +220,23 @@ class ExecutorStatus(Struct, frozen=True):
     suspended_memory: Count = 0
 
 
+class Told(Struct, frozen=True):
+    """A decision about a task, ``ago`` seconds before the answer, and why it was taken."""
+
+    task: Text
+    ago: Seconds
+    what: Text
+    reason: Text
+    executor: Text = ""
+
+
 class Status(Struct, frozen=True, tag="status"):
     """The answer to :class:`Query`."""
 
     request: Count
     jobs: list[JobStatus]
     executors: list[ExecutorStatus]
-    story: list[str] = []
+    story: list[Told] = []
 
 
 ToClient: TypeAlias = (

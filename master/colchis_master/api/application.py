@@ -221,7 +221,7 @@ class _Api:
         return JSONResponse(self._control.status())
 
     async def _story(self, request: Request) -> Response:
-        return JSONResponse(self._control.story(request.path_params["ident"]))
+        return JSONResponse(await self._control.story(request.path_params["ident"]))
 
     async def _jobs(self, _: Request) -> Response:
         return JSONResponse(await self._control.jobs())

@@ -18,6 +18,7 @@ from colchis_master.jobs.graph import Jobs, inputs_of
 from colchis_master.jobs.state import Job, Task
 from colchis_master.tasks import events as sched
 from colchis_master.tasks.scheduler import TaskScheduler
+from colchis_master.tasks.story import Entry
 
 log = structlog.get_logger("jobs")
 
@@ -64,9 +65,13 @@ class JobCore:
         """When :meth:`tick` is due."""
         return self._scheduler.next_wakeup()
 
-    def story(self, task: str) -> list[str]:
+    def story(self, task: str) -> list[tuple[str, Entry]]:
         """What the task scheduler decided about a task and why, oldest first."""
-        return [str(entry) for entry in self._scheduler.story(task)]
+        return [(task, entry) for entry in self._scheduler.story(task)]
+
+    def history(self, limit: int) -> list[tuple[str, Entry]]:
+        """The last ``limit`` decisions about all tasks, oldest first."""
+        return self._scheduler.history(limit)
 
     def tick(self, now: float) -> None:
         """Time has passed: silent peers are given up."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -77,7 +78,10 @@ class JobDesk:
         Raises NoSuchJobError, and TimeoutError where the service does not answer.
         """
         if what == "story":
-            return {"task": job, "story": (await self._query("-", job, timeout)).story}
+            told = (await self._query("-", job, timeout)).story
+            if not told:
+                raise NoSuchJobError(f"nothing is known of {job}")
+            return {"story": [_step(one, time.time()) for one in told]}
         found = await self._query(job, "", timeout)
         if what == "list":
             return {"jobs": [_plain(one, tasks=False) for one in found.jobs]}
@@ -146,6 +150,12 @@ class JobDesk:
                 raise
             log.error("the job service has ended and is started again", code=code)
             await asyncio.sleep(AGAIN)
+
+
+def _step(told: wire.Told, now: float) -> dict[str, Any]:
+    """As in the story of anything else; ``now`` is Unix time."""
+    text = f"{told.what}: {told.reason}"
+    return {"time": now - told.ago, "text": text, "id": told.task}
 
 
 def _plain(job: wire.JobStatus, *, tasks: bool) -> dict[str, Any]:

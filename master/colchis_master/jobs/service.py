@@ -194,7 +194,7 @@ class JobService:
         self._requests[type(message)](name, message, now)
 
     def _query(self, name: str, message: ask.Query, now: float) -> None:
-        answer = status(self._core, message.request, message.job, message.task, now)
+        answer = status(self._core, message, now)
         self._clients.send(name, ask.TO_CLIENT.encode(answer))
         self._results_due = 0.0
 

@@ -2,22 +2,29 @@
 
 from collections import Counter
 
-from colchis.wire.jobs import ExecutorStatus, JobStatus, Status, TaskStatus
+from colchis.wire.jobs import ExecutorStatus, JobStatus, Query, Status, TaskStatus, Told
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.peers import Executor
 from colchis_master.jobs.state import Job, Task
 
+HISTORY = 10_000
+"""Decisions that one answer holds at most, the latest."""
 
-def status(core: JobCore, request: int, job_id: str, task: str, now: float) -> Status:
-    """All jobs and executors, or one job with its tasks; the story of a task where one is named."""
+
+def status(core: JobCore, query: Query, now: float) -> Status:
+    """All jobs and executors, or one job with its tasks; what was decided where that is asked."""
     books = core.books
-    chosen = [books.jobs[job_id]] if job_id in books.jobs else []
-    jobs = chosen if job_id else list(books.jobs.values())
+    chosen = [books.jobs[query.job]] if query.job in books.jobs else []
+    jobs = chosen if query.job else list(books.jobs.values())
+    told = core.history(HISTORY) if query.history else core.story(query.task)
     return Status(
-        request,
-        [_job(job, now, with_tasks=bool(job_id)) for job in jobs],
+        query.request,
+        [_job(job, now, with_tasks=bool(query.job)) for job in jobs],
         [_executor(executor) for executor in books.executors.values()],
-        core.story(task) if task else [],
+        [
+            Told(task, max(0.0, now - one.at), one.what, one.reason, one.executor)
+            for task, one in told
+        ],
     )
 
 

@@ -107,6 +107,10 @@ class TaskScheduler:
         """What was decided about the task and why, oldest first."""
         return self._story.of(task)
 
+    def history(self, limit: int) -> list[tuple[str, Entry]]:
+        """The last ``limit`` decisions about all tasks, with each one's task, oldest first."""
+        return self._story.latest(limit)
+
     def suspended_memory(self) -> dict[str, int]:
         """Bytes that suspended tasks keep, by node; nodes without any are left out."""
         return {node.name: node.charged for node in self.book.nodes.values() if node.charged}
@@ -395,7 +399,8 @@ class TaskScheduler:
         self._tell(task, f"{what} attempt {order.attempt} on {order.executor}", order.reason)
 
     def _tell(self, task: Task, what: str, reason: str) -> None:
-        self._story.tell(task.id, self._now, self._cause, what, reason)
+        executor = task.executor.name if task.executor else ""
+        self._story.tell(task.id, Entry(self._now, self._cause, what, reason, executor))
 
     @staticmethod
     def _holder(task: Task) -> Executor:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """At ``at`` seconds, because of the event ``cause``, ``what`` happened, for this reason."""
+    """At ``at`` seconds, because of the event ``cause``, ``what`` happened, for this reason.
+
+    ``executor`` is where the task was then, if anywhere.
+    """
 
     at: float
     cause: str
     what: str
     reason: str
+    executor: str = ""
 
     def __str__(self) -> str:
         return f"{self.at:.3f} [{self.cause}] {self.what}: {self.reason}"
@@ -24,7 +28,7 @@ class Story:
         self._tasks, self._entries = tasks, entries
         self._told: OrderedDict[str, list[Entry]] = OrderedDict()
 
-    def tell(self, task: str, at: float, cause: str, what: str, reason: str) -> None:
+    def tell(self, task: str, entry: Entry) -> None:
         """Add an entry."""
         entries = self._told.get(task)
         if entries is None:
@@ -33,10 +37,16 @@ class Story:
                 self._told.popitem(last=False)
         else:
             self._told.move_to_end(task)
-        entries.append(Entry(at, cause, what, reason))
+        entries.append(entry)
         if len(entries) > self._entries:
             del entries[0]
 
     def of(self, task: str) -> tuple[Entry, ...]:
         """The entries of a task, oldest first; empty where nothing is known of it."""
         return tuple(self._told.get(task, ()))
+
+    def latest(self, limit: int) -> list[tuple[str, Entry]]:
+        """The last ``limit`` entries of all tasks, with the task's name, oldest first."""
+        everything = [(task, entry) for task, told in self._told.items() for entry in told]
+        everything.sort(key=lambda one: one[1].at)
+        return everything[-limit:]

@@ -27,6 +27,10 @@ def test_master_lists_and_cancels_jobs_and_keeps_the_service_running(tmp_path: P
             job = found["jobs"][0]["job"]
             assert (await desk.ask("tasks", job))["tasks"][0]["state"] == "pending"
             assert (await desk.ask("status", job))["state"] == "running"
+            told = (await desk.ask("story", f"{job}/s0/0"))["story"]
+            assert told[0]["text"].startswith("submitted: ") and told[0]["time"] > 1e9
+            with pytest.raises(NoSuchJobError, match="nothing is known of x/s0/0"):
+                await desk.ask("story", "x/s0/0")
             await desk.ask("cancel", job)
             await asyncio.to_thread(wait_for, future.done)
             assert future.cancelled()

@@ -281,7 +281,7 @@ class FakeControl:
             "round": None,
         }
 
-    def story(self, ident: str) -> Json:
+    async def story(self, ident: str) -> Json:
         if ident.startswith("nobody"):
             raise ControlError(404, f"nothing is known of {ident}")
         return {"story": [{"time": 1e9, "text": f"{ident} came to be", "id": "e1"}]}

@@ -21,7 +21,7 @@ from colchis_master.tasks.lifecycle import (
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.pressure import Pressure, Window
 from colchis_master.tasks.ranking import Ranking
-from colchis_master.tasks.story import Story
+from colchis_master.tasks.story import Entry, Story
 
 
 def test_70_then_90_percent_memory_is_mean_80_deviation_10() -> None:
@@ -145,10 +145,11 @@ def test_options_without_sense_are_refused(field: str, value: Any) -> None:
 def test_the_story_forgets_the_oldest() -> None:
     story = Story(tasks=2, entries=3)
     for number in range(5):
-        story.tell("a", number, "cause", "what", str(number))
+        story.tell("a", Entry(number, "cause", "what", str(number)))
     assert [entry.reason for entry in story.of("a")] == ["2", "3", "4"]
-    story.tell("b", 5, "cause", "what", "")
-    story.tell("a", 6, "cause", "what", "")
-    story.tell("c", 7, "cause", "what", "")
+    story.tell("b", Entry(5, "cause", "what", ""))
+    story.tell("a", Entry(6, "cause", "what", ""))
+    story.tell("c", Entry(7, "cause", "what", "", "e0"))
     assert story.of("b") == ()
     assert len(story.of("a")) == 3
+    assert [(task, entry.at) for task, entry in story.latest(2)] == [("a", 6), ("c", 7)]
