@@ -1,4 +1,4 @@
-"""A user who submits a round of long-running services every second, and stops those of before.
+"""Users who submit a round's long-running services every second, and stop those of before.
 
 A process of its own, told ``on`` and ``off`` by lines on its standard input, so that its work does
 not mix with that of whoever measures.
@@ -43,7 +43,8 @@ def submit_and_stop(client: Client, wanted: Callable[[], bool], over: threading.
     while not over.wait(PERIOD):
         if wanted():
             apps = make_services(f"s{number}", rng)
-            client.submit(apps)
+            for app in apps:
+                client.submit([app])
             rounds.append([app["app"] for app in apps])
             number += 1
         while rounds and (len(rounds) > KEPT or not wanted()):

@@ -6,7 +6,8 @@ A real master, with its journal, its HTTP interface and its solver's process, an
 the wire protocol but run nothing. Batch containers are submitted at a steady rate all the time, at
 times set beforehand (a request that has to wait for the one before counts its waiting). In turn
 there are blocks of time without and with rounds: every second ten services of ten containers with
-rules within and across them are submitted, and those of some seconds before are stopped.
+rules within and across them are submitted, each in its own request, and those of some seconds
+before are stopped.
 
 Per batch container: `placed`, from the time its app was to be submitted to the master's event that
 it is placed; `ordered`, to when its agent has the order to start it, which comes after the journal.
