@@ -206,4 +206,8 @@ class Lab:
         return found
 
     def stop(self, *apps: str) -> None:
-        self.run("stop", "--grace", "2", *apps)
+        """End apps and wait until they are gone."""
+        with self.client() as master:
+            for app in apps:
+                master.stop(app, 2)
+            until(lambda: {one["app"] for one in master.apps()}.isdisjoint(apps), "for an end")
