@@ -124,8 +124,6 @@ class ExecutorCore:
         times = (self.attempts[number].deadline for number in self._deadlines)
         return min((time for time in times if time is not None), default=None)
 
-    # --- orders -------------------------------------------------------------------------------
-
     def _launch(self, event: Launch, now: float) -> None:
         if event.attempt in self.attempts:
             return
@@ -199,8 +197,6 @@ class ExecutorCore:
             else:
                 self._move(attempt, Cause.CANCEL)
                 self._returning[attempt.number] = None
-
-    # --- news of the processes ----------------------------------------------------------------
 
     def _process_ready(self, event: ProcessReady, now: float) -> None:
         process = self.processes.get(event.process)
@@ -280,8 +276,6 @@ class ExecutorCore:
             elif attempt.phase is Phase.CANCELLING:
                 self._kill(process)
 
-    # --- giving out cores ---------------------------------------------------------------------
-
     def _dispatch(self, now: float) -> None:
         for number in list(self._returning):
             attempt = self.attempts[number]
@@ -359,8 +353,6 @@ class ExecutorCore:
             and len(self.processes) >= self.most
             and not any(process.idle for process in self.processes.values())
         )
-
-    # --- bookkeeping --------------------------------------------------------------------------
 
     def _news(self, process: int, attempt: int) -> tuple[Process | None, Attempt | None]:
         """The process and attempt of a message, or Nones where it is stale."""

@@ -12,9 +12,6 @@ class Rung(StrEnum):
     HELD = "held"
 
 
-# --- events: orders of the master -------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Launch:
     """Begin attempt number ``attempt``; numbers are never used twice."""
@@ -42,9 +39,6 @@ class Cancel:
 
     attempt: int
     grace: float
-
-
-# --- events: news of the slot processes -------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +97,6 @@ Event = (
     | ProcessExited
     | Tick
 )
-
-# --- instructions to the processes ------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +158,6 @@ class Kill:
     """Kill the process and whatever it started, frozen or not."""
 
     process: int
-
-
-# --- instructions: reports to the master ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

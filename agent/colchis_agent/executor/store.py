@@ -89,8 +89,6 @@ class Store:
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
-    # --- from the supervisor's thread -----------------------------------------------------------
-
     def drop(self, keys: Iterable[str]) -> None:
         """Forget results that nobody needs."""
         self._order("drop", list(keys))
@@ -116,8 +114,6 @@ class Store:
     def _order(self, what: str, argument: object) -> None:
         self._orders.put((what, argument))
         os.eventfd_write(self._wake, 1)
-
-    # --- the store's own thread -----------------------------------------------------------------
 
     def _run(self) -> None:
         wake_normally()

@@ -147,8 +147,6 @@ class Supervisor:
         for instruction in self._core.handle(event, time.monotonic()):
             self._carry[type(instruction)](instruction)
 
-    # --- the job service ------------------------------------------------------------------------
-
     def _send(self, message: wire.FromExecutor) -> None:
         self._unsent.append(wire.FROM_EXECUTOR.encode(message))
 
@@ -216,8 +214,6 @@ class Supervisor:
     def _drop_function(self, order: wire.DropFunction) -> None:
         (self._pool.functions / order.digest).unlink(missing_ok=True)
 
-    # --- the slot processes ---------------------------------------------------------------------
-
     def _read_zygote(self) -> None:
         news = self._pool.news()
         if news is None:
@@ -272,8 +268,6 @@ class Supervisor:
             if self._pool.freezer.is_frozen(handle.line_number, handle.pid):
                 self._freezing.discard(number)
                 self._feed(events.Frozen(number))
-
-    # --- carrying out ---------------------------------------------------------------------------
 
     def _spawn(self, what: events.Spawn) -> None:
         handle = self._pool.spawn(what.process)
