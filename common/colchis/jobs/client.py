@@ -84,8 +84,6 @@ class Client(Executor):
             self.close()
             raise ColchisError(f"no job service answers at {address}")
 
-    # --- concurrent.futures ---------------------------------------------------------------------
-
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> JobFuture[T]:
         """Run ``fn(*args, **kwargs)`` in a slot; see ``concurrent.futures``."""
         digest, function = self.pickle_function(fn)
@@ -156,8 +154,6 @@ class Client(Executor):
         gone = kind is not None and not issubclass(kind, Exception)
         self.shutdown(wait=True, cancel_futures=gone)
 
-    # --- jobs -----------------------------------------------------------------------------------
-
     def job(self, name: str = "job", *, priority: str | int | None = None, retries: int = 3) -> Job:
         """A job of stages; a task of it is tried again up to ``retries`` times."""
         chosen = self.priority if priority is None else priority_of(priority)
@@ -226,8 +222,6 @@ class Client(Executor):
         if on_close is not None:
             on_close()
 
-    # --- pickling -------------------------------------------------------------------------------
-
     def pickle(self, value: Any) -> bytes:
         """Pickle; by value what is defined in the user's script."""
         try:
@@ -242,8 +236,6 @@ class Client(Executor):
         """The function's bytes, and the digest under which it is sent once."""
         data = self.pickle(function)
         return hashlib.blake2b(data, digest_size=16).hexdigest(), data
-
-    # --- inside ---------------------------------------------------------------------------------
 
     def _submit(
         self,

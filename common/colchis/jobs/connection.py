@@ -95,8 +95,6 @@ class Connection:
         self._thread = threading.Thread(target=self._run, name="colchis-jobs", daemon=True)
         self._thread.start()
 
-    # --- callers' threads -----------------------------------------------------------------------
-
     def submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
         """Send a job and the functions it needs. Raises WireError where it is too long."""
         ask.FROM_CLIENT.encode(job)
@@ -139,8 +137,6 @@ class Connection:
 
     def _wake_up(self) -> None:
         os.eventfd_write(self._wake, 1)
-
-    # --- the connection's thread ----------------------------------------------------------------
 
     def _run(self) -> None:
         wake_soon()
@@ -288,8 +284,6 @@ class Connection:
             return
         self._forget(end.job)
         awaited.listener.ended(end.state, end.failure)
-
-    # --- fetching from executors ----------------------------------------------------------------
 
     def _fetch(self, result: Stored, fetch: Fetch) -> None:
         self._fetches[result.key] = fetch
