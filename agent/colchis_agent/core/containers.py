@@ -38,8 +38,6 @@ class Containers:
         self.api = ""
         self._out = out
 
-    # --- orders -------------------------------------------------------------------------------
-
     def start(self, order: Start, port: int | None, now: float) -> None:
         """Start an incarnation, in the place of an older one if there is one."""
         live = self.live.get(order.container)
@@ -150,8 +148,6 @@ class Containers:
         live.record.last = (order.epoch, order.order)
         self._out.change(live)
         return live
-
-    # --- news ---------------------------------------------------------------------------------
 
     def launched(self, ref: ContainerRef, pid: int | None, at: float | None, now: float) -> None:
         """The main process exists."""
@@ -267,8 +263,6 @@ class Containers:
             live.record.settled = False
             self._out.change(live)
             self._out.report(live, now)
-
-    # --- steps --------------------------------------------------------------------------------
 
     def _of(self, ref: ContainerRef) -> Live | None:
         live = self.live.get(ref.container)

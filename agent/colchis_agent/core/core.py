@@ -137,8 +137,6 @@ class AgentCore:
             if live.record.port is not None and live.record.phase is not Phase.ENDED
         )
 
-    # --- the connection -----------------------------------------------------------------------
-
     def _adopted(self, event: Adopted, now: float) -> None:
         self.epoch = event.epoch
         self.containers.api = event.api
@@ -191,8 +189,6 @@ class AgentCore:
         self.out.send(
             Heartbeat(self.facts.session, self._beats, event.node, reports, list(event.executors))
         )
-
-    # --- the master's messages ----------------------------------------------------------------
 
     def _received(self, event: Received, now: float) -> None:
         message = event.message
@@ -275,8 +271,6 @@ class AgentCore:
         self.out.emit(
             ReadOutput(message.request, tuple(segments), message.offset, message.limit, ended)
         )
-
-    # --- time ---------------------------------------------------------------------------------
 
     def _tick(self, _: Tick, now: float) -> None:
         self.containers.tick(now)

@@ -15,8 +15,6 @@ from colchis.wire.messages import (
 from colchis_agent.core.record import Record
 from colchis_agent.driver.model import ContainerRef
 
-# --- events ---------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class AliveLife:
@@ -153,8 +151,6 @@ Event = (
     | Tick
     | Leave
 )
-
-# --- instructions -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,6 @@ class Agent:
             self._state.close()
         return 0
 
-    # --- events -------------------------------------------------------------------------------
-
     async def _loop(self) -> None:
         while True:
             if self._leaving is not None:
@@ -201,8 +199,6 @@ class Agent:
                     if isinstance(instruction, e.Send):
                         await self._link.send(instruction.message)
             await asyncio.sleep(max(0.01, due - time.monotonic()))
-
-    # --- containers ---------------------------------------------------------------------------
 
     def _free_port(self) -> int | None:
         """A port that no container has and on which nobody listens.

@@ -112,8 +112,6 @@ class Drive:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    # --- one after the other ------------------------------------------------------------------
-
     def _submit(self, ref: ContainerRef, work: Callable[[], Awaitable[None]]) -> None:
         queue = self._queues.get(ref.container)
         if queue is not None:
@@ -146,8 +144,6 @@ class Drive:
             await self._thread(function, ref)
         except (DriverError, CgroupError) as error:
             log.warning("a container could not be handled", container=str(ref), error=str(error))
-
-    # --- what is done -------------------------------------------------------------------------
 
     async def _launch(self, instruction: e.Launch) -> None:
         ref = instruction.ref
@@ -222,8 +218,6 @@ class Drive:
             self._tell(e.OperationFailed(ref, operation, str(error)))
         else:
             self._tell(e.Thawed(ref, operation))
-
-    # --- in a thread ----------------------------------------------------------------------------
 
     def _adopt_all(self) -> dict[ContainerRef, e.AliveLife | e.EndedLife | None]:
         found: dict[ContainerRef, e.AliveLife | e.EndedLife | None] = {}

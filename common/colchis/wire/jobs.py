@@ -125,9 +125,6 @@ FromClient: TypeAlias = (
 )
 
 
-# --- job service to client --------------------------------------------------------------------
-
-
 class Greeting(Struct, frozen=True, tag="greeting"):
     """The service knows the client. ``unknown`` are jobs it asked for that do not exist."""
 

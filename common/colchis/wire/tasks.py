@@ -21,8 +21,6 @@ from colchis.wire.work import (
     Work,
 )
 
-# --- executor to job service ------------------------------------------------------------------
-
 
 class Register(Struct, frozen=True, tag="register"):
     """The first message of an executor, and its answer to :class:`WhoAreYou`.
@@ -128,9 +126,6 @@ FromExecutor: TypeAlias = (
     | InputLost
     | Leave
 )
-
-
-# --- job service to executor ------------------------------------------------------------------
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):

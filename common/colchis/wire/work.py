@@ -43,9 +43,6 @@ STREAM = 1
 BATCH = 2
 
 
-# --- work, inputs and results -----------------------------------------------------------------
-
-
 class Stored(Struct, frozen=True, array_like=True):
     """A result kept by an executor: ``key`` names it there, ``address`` is where it is served."""
 
@@ -87,9 +84,6 @@ class Failure(Struct, frozen=True):
     node: Text = ""
     executor: Text = ""
     log: Annotated[list[Text], Meta(max_length=200)] = []
-
-
-# --- between stores ---------------------------------------------------------------------------
 
 
 class Get(Struct, frozen=True, tag="get"):

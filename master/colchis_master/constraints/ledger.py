@@ -45,8 +45,6 @@ class Ledger:
         self._subject_kinds: dict[int, list[Kind]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
 
-    # --- nodes and containers -------------------------------------------------------------------
-
     def put_node(self, node: Node) -> None:
         """Add a node, or change what is known of it; what runs there goes on counting."""
         known = self.nodes.get(node.name)
@@ -154,8 +152,6 @@ class Ledger:
             amount <= free.get(name, 0) for name, amount in container.resources.amounts
         )
 
-    # --- rules --------------------------------------------------------------------------------
-
     def add_rule(self, rule: Rule) -> None:
         """Bring a rule into force."""
         self.rules.append(rule)
@@ -241,8 +237,6 @@ class Ledger:
                 missed += target.extent(count)
             least = missed if least is None else min(least, missed)
         return 1.0 if least is None else least
-
-    # --- what a placement does -----------------------------------------------------------------
 
     def cost(self, container: Container, node: str) -> float | None:
         """Weighted extents that placing this container there adds, for it and for those that run.

@@ -33,8 +33,6 @@ class Apps:
         self._state = state
         self._containers = containers
 
-    # --- submissions ----------------------------------------------------------------------------
-
     def submit(self, event: Submit, now: float) -> None:
         """New apps, and with ``update`` changed ones."""
         state = self._state
@@ -156,8 +154,6 @@ class Apps:
             answer = "ended"
         state.answer(event.request, {"app": event.app, "state": answer})
 
-    # --- suspension -----------------------------------------------------------------------------
-
     def set_suspended(self, event: SetSuspended) -> None:
         """What is wanted of containers; their agents are told until it is so."""
         state = self._state
@@ -198,8 +194,6 @@ class Apps:
                 return [], f"container {', '.join(sorted(unknown))}"
             chosen = [entry for entry in chosen if str(entry.id) in names]
         return chosen, ""
-
-    # --- the operator's -------------------------------------------------------------------------
 
     def set_drained(self, event: SetDrained) -> None:
         """Close a node for new containers, or open it."""

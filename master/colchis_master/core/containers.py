@@ -38,8 +38,6 @@ class Containers:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    # --- news -----------------------------------------------------------------------------------
-
     def reported(
         self, entry: ContainerEntry, report: ContainerReport, now: float, seq: int | None
     ) -> None:
@@ -95,8 +93,6 @@ class Containers:
             entry.suspended = not entry.suspended
             self._state.persist(entry.record())
             self._state.emit("order", f"{entry.name}: {message.error}", container=entry)
-
-    # --- ends -----------------------------------------------------------------------------------
 
     def ended(self, entry: ContainerEntry, exit_: Exit, now: float) -> None:
         """It runs no more: it is gone, stays as it ended, or is placed again."""
@@ -174,8 +170,6 @@ class Containers:
             state.persist(entry.record())
         elif not entry.wanted or state.apps[entry.id.app].stopping:
             state.drop_container(entry)
-
-    # --- orders ---------------------------------------------------------------------------------
 
     def flush(self, now: float, *, all_due: bool = False) -> None:
         """Send the orders that are due; ``all_due`` looks at those under way as well."""

@@ -11,8 +11,6 @@ from colchis.model.plan import Plan
 from colchis.wire.messages import FromAgent, FromMaster
 from colchis_master.core.records import Record
 
-# --- events ---------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -128,8 +126,6 @@ class MakeMoves:
 
 Request = Submit | Remove | SetSuspended | SetDrained | AddRules | RemoveRule | MakeMoves
 Event = Received | LinkLost | Tick | Planned | Request
-
-# --- instructions -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

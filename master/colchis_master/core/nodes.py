@@ -79,8 +79,6 @@ class Nodes:
         if node is not None and node.link == event.link:
             node.link = ""
 
-    # --- connections ----------------------------------------------------------------------------
-
     def _hello(self, event: Received, hello: Hello, now: float) -> None:
         state = self._state
         reason = self._refusal(event, hello)
@@ -167,8 +165,6 @@ class Nodes:
             for other in self._state.nodes.values():
                 other.heard = now
         self._state.step_node(node, NodeStep.HEARD)
-
-    # --- what agents list -----------------------------------------------------------------------
 
     def _heartbeat(self, node: NodeEntry, beat: Heartbeat, now: float) -> None:
         node.beat = beat.seq
@@ -285,8 +281,6 @@ class Nodes:
                 del node.reports[old]
         if seq <= node.confirmed:
             self._state.send(node, Confirm(self._state.epoch, node.session, node.confirmed))
-
-    # --- liveness -------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Look who has been silent for too long."""

@@ -97,8 +97,6 @@ class Rebalance:
             or seconds > PATIENCE
         )
 
-    # --- beginning ------------------------------------------------------------------------------
-
     def _begin(self, now: float) -> None:
         while self._queue:
             move = self._queue[0]
@@ -156,8 +154,6 @@ class Rebalance:
             and entry.revision == app.revision
             and entry.id not in self._state.copies
         )
-
-    # --- by itself ------------------------------------------------------------------------------
 
     def _watch(self, now: float) -> None:
         threshold = self._state.settings.rebalance_threshold

@@ -46,8 +46,6 @@ class Rounds:
             self._next = now + self._state.settings.interval
             self._begin(now)
 
-    # --- without a plan -------------------------------------------------------------------------
-
     def place_singly(self, now: float, only: Collection[str] | None = None) -> None:
         """Place the waiting containers that no plan is made for, of the apps ``only`` if given."""
         state = self._state
@@ -96,8 +94,6 @@ class Rounds:
             f"{count} container{'' if count == 1 else 's'}: {reason}"
             for reason, count in reasons.items()
         )
-
-    # --- rounds ---------------------------------------------------------------------------------
 
     def _runs(self, app: AppEntry) -> bool:
         return any(entry.state in HELD for entry in app.containers.values())

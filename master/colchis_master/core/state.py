@@ -72,8 +72,6 @@ class State:
     def ledger(self) -> Ledger:
         return self.constraints.ledger
 
-    # --- output ---------------------------------------------------------------------------------
-
     def begin(self) -> None:
         """A new event; what it leads to carries its id."""
         self._events += 1
@@ -127,8 +125,6 @@ class State:
         name = container.name if container is not None else ""
         self._out.append(Emit(event, self.cause, text, app, name, node))
 
-    # --- numbers --------------------------------------------------------------------------------
-
     def next_incarnation(self) -> int:
         """Higher than any before, in this epoch or an earlier one."""
         self._incarnations += 1
@@ -137,8 +133,6 @@ class State:
     def next_order(self) -> int:
         self._orders += 1
         return self._orders
-
-    # --- nodes ----------------------------------------------------------------------------------
 
     def step_node(self, node: NodeEntry, step: NodeStep) -> None:
         before = node.state
@@ -153,8 +147,6 @@ class State:
             self.ledger.drop_node(node.name)
         else:
             self.ledger.put_node(node.model())
-
-    # --- containers -----------------------------------------------------------------------------
 
     def step(self, entry: ContainerEntry, step: ContainerStep, *, keep: bool = True) -> None:
         """Move a container along its table; ``keep`` writes it down where it matters later."""
@@ -253,14 +245,10 @@ class State:
         del self.apps[app.name]
         self.forget(f"app {app.name}")
 
-    # --- rules ----------------------------------------------------------------------------------
-
     def add_rule(self, active: Active, since: float) -> None:
         rule = active.rule
         self.rule_since[rule.label] = since
         self.persist(RuleRecord(rule.label, rule_to_plain(rule), since))
-
-    # --- the whole ------------------------------------------------------------------------------
 
     def placed(self) -> Iterator[ContainerEntry]:
         """Containers that take room on a node."""

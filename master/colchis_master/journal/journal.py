@@ -72,8 +72,6 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"{path}: the journal cannot be opened: {error}") from None
 
-    # --- opening --------------------------------------------------------------------------------
-
     def _open(self) -> sqlite3.Connection:
         new = not self.path.exists() or self.path.stat().st_size == 0
         if new:
@@ -157,8 +155,6 @@ class Journal:
     def spare_unknown(self) -> bool:
         """Whether records were lost, so that a container that none speaks of may be wanted."""
         return self._db.execute("SELECT 1 FROM meta WHERE key='spare'").fetchone() is not None
-
-    # --- writing --------------------------------------------------------------------------------
 
     def write(self, records: Iterable[Record], events: Iterable[Mapping[str, Any]] = ()) -> None:
         """Make these durable, all or none. Raises JournalError, after which nothing may go on.

@@ -164,8 +164,6 @@ class Bulk:
                 left += self.place(app, missing, open_nodes, score)
         return left
 
-    # -- repair
-
     def misplaced(self) -> list[tuple[int, int]]:
         """Containers to move away (app, node) so that no rule is missed and no node overfilled."""
         found: list[tuple[int, int]] = []

@@ -149,8 +149,6 @@ class Configurations:
         result: Floats = rest.astype(np.float64)
         return result
 
-    # -- solutions
-
     def assigned(self, columns: Sequence[float]) -> Assigned:
         """The assignments that a solution stands for."""
         found: Assigned = {}

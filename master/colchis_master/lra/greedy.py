@@ -163,8 +163,6 @@ class Greedy:
                 room[state.inflicted(number, family, bumped) > EPSILON] = 0.0
         return room
 
-    # -- orders
-
     def place_app(self, app: int) -> bool:
         """All containers of an app, or none."""
         for group in self.inner_order(app):
@@ -279,8 +277,6 @@ class Greedy:
         soft, hard_own, hard_others = self.state.costs(group)
         good = self.state.fits(group) & (soft <= EPSILON) & (hard_own + hard_others <= EPSILON)
         return int(good.sum())
-
-    # -- the end
 
     def finish(self) -> State:
         """Take away apps that are incomplete or miss hard rules; give those another try."""

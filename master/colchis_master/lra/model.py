@@ -80,8 +80,6 @@ class Model:
         for number, family in enumerate(problem.live):
             self._family(number, family)
 
-    # -- solutions
-
     def assigned(self, columns: Sequence[float]) -> dict[tuple[int, int], int]:
         """The assignments that a solution stands for."""
         found = {key: round(columns[v.index]) for key, v in self.x.items()}
@@ -92,8 +90,6 @@ class Model:
         if any(key not in self.x for key in assigned):
             return {}
         return {v.index: float(assigned.get(key, 0)) for key, v in self.x.items()}
-
-    # -- apps and nodes
 
     def _all_or_nothing(self) -> None:
         for number, group in enumerate(self.problem.groups):
@@ -154,8 +150,6 @@ class Model:
                     [(load, 1.0), *((v, -slope * share) for v, share in terms)],
                     slope * used + offset,
                 )
-
-    # -- rules
 
     def _members(self, group: int) -> dict[int, list[int]]:
         """The offered nodes of each set of a node group."""

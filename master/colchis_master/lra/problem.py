@@ -156,8 +156,6 @@ class Problem:
         self._compile_rules()
         self._select_live()
 
-    # -- containers and resources
-
     def _kind(self, tags: frozenset[str], app: str) -> int:
         key = (tags, app)
         kind = self._kind_of.get(key)
@@ -217,8 +215,6 @@ class Problem:
         self.schedulable = np.array([node.schedulable for node in self.nodes], dtype=np.bool_)
         self.occupied = np.zeros(self.size, dtype=np.bool_)
         self.occupied[self.container_node] = True
-
-    # -- rules
 
     def _set_group(self, name: str) -> int:
         known = self._set_group_of.get(name)

@@ -36,8 +36,6 @@ class Book:
         self.protections: list[tuple[float, str, int]] = []
         self._seq = 0
 
-    # --- executors -------------------------------------------------------------------------
-
     def join(self, name: str, node_name: str, cores: int, memory: int) -> Executor:
         """A new executor, all slots free."""
         node = self.nodes.setdefault(node_name, Node(node_name))
@@ -76,8 +74,6 @@ class Book:
 
     def _labels(self, executor: Executor) -> set[str]:
         return {executor.name, executor.node.name, executor.group}
-
-    # --- tasks -----------------------------------------------------------------------------
 
     def stage(self, job_name: str, name: str, priority: int, weight: float) -> Stage:
         """The stage, a new one if there is none with live tasks."""
@@ -255,8 +251,6 @@ class Book:
             if not other.startswith(OWN)
         )
 
-    # --- laws ------------------------------------------------------------------------------
-
     def protect(self, task: Task, now: float) -> None:
         """Nobody displaces the task for a while."""
         task.protected_until = now + self.options.protect
@@ -296,8 +290,6 @@ class Book:
             node.charged += amount - task.charged
             task.charged = amount
             self._touch_node(node)
-
-    # --- indices ---------------------------------------------------------------------------
 
     def touch(self, executor: Executor) -> None:
         """Something about the executor has changed."""

@@ -15,9 +15,6 @@ PRIORITIES = {"stream": STREAM, "batch": BATCH}
 """Priorities with names; lower is more urgent, any integer will do."""
 
 
-# --- events ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutorJoined:
     """An executor with ``cores`` free slots. One that is known already is left as it is."""
@@ -161,9 +158,6 @@ Event = (
     | JobCancelled
     | Tick
 )
-
-
-# --- instructions ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

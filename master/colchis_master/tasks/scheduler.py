@@ -115,8 +115,6 @@ class TaskScheduler:
         """Bytes that suspended tasks keep, by node; nodes without any are left out."""
         return {node.name: node.charged for node in self.book.nodes.values() if node.charged}
 
-    # --- what happened ---------------------------------------------------------------------
-
     def _joined(self, event: ev.ExecutorJoined) -> None:
         if event.cores < 1:
             raise InputError.of("an executor needs at least one core", field="cores")
@@ -232,8 +230,6 @@ class TaskScheduler:
         task = self.book.tasks.get(name)
         return task if task is not None and task.attempt == attempt else None
 
-    # --- law 1: free slots ------------------------------------------------------------------
-
     def _settle(self) -> None:
         """Slots that came free first go to whoever is next for them; then tasks look for slots."""
         last = self._cause
@@ -311,8 +307,6 @@ class TaskScheduler:
         free = (executor for executor in executors if executor.free > 0)
         return min(free, key=self.policy.free_key, default=None)
 
-    # --- law 2: victims ----------------------------------------------------------------------
-
     def _displace(self) -> None:
         if self.policy.displaces is None:
             self.book.touched.clear()
@@ -373,8 +367,6 @@ class TaskScheduler:
                 f"suspended for {waited:.1f} s after {task.worked:.1f} s of work while another "
                 "executor is idle: starting again there is quicker",
             )
-
-    # --- what to do --------------------------------------------------------------------------
 
     def _launch(self, task: Task, executor: Executor, why: str) -> None:
         self.book.start(task, executor, self._now)

@@ -149,8 +149,6 @@ class _World:
     def tell(self, event: ev.Event, then: Sequence[ev.StageSubmitted] = ()) -> None:
         self.carry_out(self.scheduler.handle(self.now, event, then))
 
-    # --- executors -------------------------------------------------------------------------
-
     def join(self, name: str) -> None:
         if name not in self.alive:
             self.alive.add(name)
@@ -222,8 +220,6 @@ class _World:
             del self.runs[run.task]
             self.tell(ev.Killed(self.id(), run.task, run.attempt))
 
-    # --- jobs ------------------------------------------------------------------------------
-
     def ready(self, state: _JobState) -> list[ev.StageSubmitted]:
         """The stages of a job that may start now; notes the end of a job that has none left."""
         job = state.spec
@@ -249,8 +245,6 @@ class _World:
         if len(state.submitted) == len(job.stages) and not any(state.left.values()):
             state.finished = self.now
         return found
-
-    # --- instructions ----------------------------------------------------------------------
 
     def carry_out(self, orders: Iterable[ev.Instruction]) -> None:
         latency = self.scenario.suspend_latency

@@ -50,8 +50,6 @@ class World:
         self.sessions = 0
         self.core = self.boot()
 
-    # --- the agent ----------------------------------------------------------------------------
-
     def boot(self) -> AgentCore:
         """A new agent over what a former one left."""
         self.sessions += 1
@@ -150,8 +148,6 @@ class World:
         alive = [ref.container for ref in self.lives if self.alive(ref)]
         assert len(alive) == len(set(alive)), "a container runs twice"
 
-    # --- time ---------------------------------------------------------------------------------
-
     def settle(self, seconds: float = 300.0) -> None:
         """Deliver every answer and let time pass until nothing is left to do by then."""
         end = self.now + seconds
@@ -171,8 +167,6 @@ class World:
         seqs = [m.seq for m in self.sent if isinstance(m, Report) and m.session == session]
         if seqs:
             self.say(Confirm(self.epoch, session, max(seqs)))
-
-    # --- what the master saw --------------------------------------------------------------------
 
     def of(self, kind: type) -> list[object]:
         return [message for message in self.sent if isinstance(message, kind)]

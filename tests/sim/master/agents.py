@@ -139,8 +139,6 @@ class ModelAgent:
         report = self._outbox[self._seq] = Report(self.session, self._seq, self._view(one))
         self._say(report)
 
-    # --- time -----------------------------------------------------------------------------------
-
     def step(self, now: float) -> None:
         """Called every now and then while the agent is up."""
         if now - self.heard > DEAF_AFTER:
@@ -218,8 +216,6 @@ class ModelAgent:
             if wanted == goal:
                 one.waiting.remove((order, wanted))
                 self._say(Done(order, one.name, error))
-
-    # --- orders ---------------------------------------------------------------------------------
 
     def receive(self, message: FromMaster, now: float) -> None:
         self.heard = now

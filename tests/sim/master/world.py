@@ -92,8 +92,6 @@ class World:
         self._every(1.0, self._beat)
         self._every(0.5, self._tick)
 
-    # --- the clock ------------------------------------------------------------------------------
-
     def at(self, delay: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (self.now + delay, next(self._count), what))
 
@@ -129,8 +127,6 @@ class World:
 
     def _tick(self) -> None:
         self.give(Tick(self.now + self.wall_offset))
-
-    # --- the master -----------------------------------------------------------------------------
 
     def start_master(self) -> None:
         self.epoch += 1
@@ -220,8 +216,6 @@ class World:
         if self.master is asked:
             self.give(MakeMoves(0, found_moves(ask)))
 
-    # --- the network ----------------------------------------------------------------------------
-
     def _from_agent(self, agent: ModelAgent, message: FromAgent) -> None:
         link = agent.link
         self._carry(
@@ -261,8 +255,6 @@ class World:
             agent.finishing = False
             if not agent.up:
                 agent.begin(self.now)
-
-    # --- what runs ------------------------------------------------------------------------------
 
     def running(self) -> dict[str, list[tuple[str, int]]]:
         """Node and incarnation of every live process, by container."""

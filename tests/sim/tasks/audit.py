@@ -39,8 +39,6 @@ class Audit:
         self.failed: set[str] = set()
         self.orders: Counter[str] = Counter()
 
-    # --- what the scheduler is told --------------------------------------------------------
-
     def told(self, event: ev.Event) -> None:
         match event:
             case ev.ExecutorJoined():
@@ -94,8 +92,6 @@ class Audit:
         account.attempt += 1
         account.protected_until = -1.0
         account.suspension = 0
-
-    # --- what it orders --------------------------------------------------------------------
 
     def ordered(self, now: float, orders: Sequence[ev.Instruction]) -> None:
         for order in orders:
@@ -157,8 +153,6 @@ class Audit:
         # Under cl a slot that comes free elsewhere may be of no use to a task that is bound.
         spare = len(self.executors) if self.policy == "cl" else 0
         assert len(leaving) < urgent + spare, f"{order}: more victims than urgent tasks"
-
-    # --- what must always hold -------------------------------------------------------------
 
     def suspended_memory(self) -> dict[str, int]:
         charged: Counter[str] = Counter()

@@ -87,8 +87,6 @@ class World:
             assert order.cause == event.id
             self.send(order)
 
-    # --- the cast --------------------------------------------------------------------------
-
     def populate(self) -> None:
         rnd = self.random
         names = [f"x{i}" for i in range(rnd.randint(1, 5))]
@@ -118,8 +116,6 @@ class World:
             if rnd.random() < 0.2:
                 self.at(at + rnd.random() * 4, "cancel", job)
 
-    # --- what happens ----------------------------------------------------------------------
-
     def do_tick(self, wanted: float) -> None:
         if wanted == self.tick_at:
             self.tick_at = None
@@ -145,8 +141,6 @@ class World:
 
     def do_cancel(self, job: str) -> None:
         self.tell(ev.JobCancelled(self.id(), job))
-
-    # --- executors -------------------------------------------------------------------------
 
     def delay(self) -> float:
         return self.random.choice([0.0, 0.001, 0.05, 0.3])
