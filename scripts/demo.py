@@ -1,5 +1,7 @@
 """The main job on one machine: a master and four agents, two apps, suspended and resumed.
 
+Then a stream beside a batch on shared executors, under several policies.
+
 What can be is done through the `colchis` command, as its user would. Progress goes to standard
 error; standard output holds the report, with ``-o json`` as one JSON object.
 """
@@ -17,8 +19,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from demo_streams import kind, streams
+
 from colchis.client.connection import read_connection
 from colchis.client.http import Client
+from colchis.errors import ColchisError
+from colchis.jobs.timeline import as_svg, as_text
 
 ROOT = Path(__file__).resolve().parent.parent
 COLCHIS = [sys.executable, "-m", "colchis"]
@@ -36,14 +42,19 @@ class DemoError(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
-    quiet = parser.parse_args().output == "json"
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="write a picture of tasks per slot (SVG)"
+    )
+    arguments = parser.parse_args()
+    quiet = arguments.output == "json"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="colchis-demo-"))
     demo = Demo(folder, quiet=quiet)
     report: dict[str, Any] = {}
     try:
         report = demo.run()
-    except DemoError as error:
+        report["streams"] = demo.streams(arguments.timeline)
+    except (DemoError, ColchisError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         demo.print_daemon_logs()
     except KeyboardInterrupt:
@@ -61,7 +72,7 @@ def main() -> int:
         print(json.dumps(report))
     elif report["clean"]:
         print("\nNothing is left: no process, no cgroup, no file.")
-    return 0 if report["clean"] and "placements" in report else 1
+    return 0 if report["clean"] and "streams" in report else 1
 
 
 class Demo:
@@ -115,6 +126,24 @@ class Demo:
             "training": {"started": started, "resumed": resumed, "ended": ended},
             "suspended_cpu_seconds": suspended,
         }
+
+    def streams(self, picture: Path | None) -> list[dict[str, Any]]:
+        """A row per policy; the picture goes to the file, where one is named."""
+        self._say("A stream alone, then beside a batch that fills the executor, by policy")
+        # What they leave is looked for as everything else is.
+        tempfile.tempdir = str(self._folder)
+        rows, found = streams(self._say)
+        self._print(f"{'':8}{'stream p50':>12}{'longest':>12}{'batch':>10}")
+        for row in rows:
+            self._print(
+                f"{row['policy']:8}{row['p50_ms']:9.1f} ms{row['max_ms']:9.1f} ms"
+                f"{row['batch_s']:8.2f} s"
+            )
+        self._print("\n".join(["Slots under lma:", *as_text(found, kind)]))
+        if picture is not None:
+            picture.write_text(as_svg(found, kind, "A stream beside a batch under lma"))
+            self._say(f"The picture is in {picture}")
+        return rows
 
     def stop_cluster(self) -> None:
         """End the daemons in good order, or by force where that takes too long."""

@@ -69,9 +69,9 @@ class JobCore:
         """What the task scheduler decided about a task and why, oldest first."""
         return [(task, entry) for entry in self._scheduler.story(task)]
 
-    def history(self, limit: int) -> list[tuple[str, Entry]]:
-        """The last ``limit`` decisions about all tasks, oldest first."""
-        return self._scheduler.history(limit)
+    def history(self) -> list[tuple[str, Entry]]:
+        """The latest decisions about all tasks, oldest first."""
+        return self._scheduler.history()
 
     def tick(self, now: float) -> None:
         """Time has passed: silent peers are given up."""

@@ -7,16 +7,13 @@ from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.peers import Executor
 from colchis_master.jobs.state import Job, Task
 
-HISTORY = 10_000
-"""Decisions that one answer holds at most, the latest."""
-
 
 def status(core: JobCore, query: Query, now: float) -> Status:
     """All jobs and executors, or one job with its tasks; what was decided where that is asked."""
     books = core.books
     chosen = [books.jobs[query.job]] if query.job in books.jobs else []
     jobs = chosen if query.job else list(books.jobs.values())
-    told = core.history(HISTORY) if query.history else core.story(query.task)
+    told = core.history() if query.history else core.story(query.task)
     return Status(
         query.request,
         [_job(job, now, with_tasks=bool(query.job)) for job in jobs],

@@ -107,9 +107,9 @@ class TaskScheduler:
         """What was decided about the task and why, oldest first."""
         return self._story.of(task)
 
-    def history(self, limit: int) -> list[tuple[str, Entry]]:
-        """The last ``limit`` decisions about all tasks, with each one's task, oldest first."""
-        return self._story.latest(limit)
+    def history(self) -> list[tuple[str, Entry]]:
+        """The latest decisions about all tasks, with each one's task, oldest first."""
+        return list(self._story.latest)
 
     def suspended_memory(self) -> dict[str, int]:
         """Bytes that suspended tasks keep, by node; nodes without any are left out."""

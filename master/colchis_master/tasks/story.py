@@ -1,6 +1,6 @@
 """What was decided about each task, and why."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 
@@ -22,11 +22,15 @@ class Entry:
 
 
 class Story:
-    """Entries per task, of the ``tasks`` told of last, the last ``entries`` of each."""
+    """Entries per task, of the ``tasks`` told of last, the last ``entries`` of each.
 
-    def __init__(self, tasks: int = 10_000, entries: int = 100) -> None:
+    Beside them the ``latest`` entries of all tasks, in their order.
+    """
+
+    def __init__(self, tasks: int = 10_000, entries: int = 100, latest: int = 10_000) -> None:
         self._tasks, self._entries = tasks, entries
         self._told: OrderedDict[str, list[Entry]] = OrderedDict()
+        self.latest: deque[tuple[str, Entry]] = deque(maxlen=latest)
 
     def tell(self, task: str, entry: Entry) -> None:
         """Add an entry."""
@@ -38,15 +42,10 @@ class Story:
         else:
             self._told.move_to_end(task)
         entries.append(entry)
+        self.latest.append((task, entry))
         if len(entries) > self._entries:
             del entries[0]
 
     def of(self, task: str) -> tuple[Entry, ...]:
         """The entries of a task, oldest first; empty where nothing is known of it."""
         return tuple(self._told.get(task, ()))
-
-    def latest(self, limit: int) -> list[tuple[str, Entry]]:
-        """The last ``limit`` entries of all tasks, with the task's name, oldest first."""
-        everything = [(task, entry) for task, told in self._told.items() for entry in told]
-        everything.sort(key=lambda one: one[1].at)
-        return everything[-limit:]

@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from colchis.semantics.checker import judge
 from colchis.specs import parse_cluster
 from tests.host.system.lab import DEADLINE, until
 
+SVG = "http://www.w3.org/2000/svg"
 DEMO = Path(__file__).resolve().parents[3] / "scripts/demo"
 
 
@@ -45,7 +47,8 @@ def groups() -> set[str]:
 
 def test_the_report(tmp_path: Path) -> None:
     before = groups()
-    demo = start(tmp_path, "-o", "json")
+    picture = tmp_path / "timeline.svg"
+    demo = start(tmp_path, "-o", "json", "--timeline", str(picture))
     output, _ = demo.communicate(timeout=DEADLINE * 5)
     assert demo.returncode == 0, (tmp_path / "progress").read_text()
     report = json.loads(output)
@@ -69,6 +72,15 @@ def test_the_report(tmp_path: Path) -> None:
     assert training["ended"]["step"] > training["resumed"]["step"] > 0
     assert training["ended"]["loss"] < training["started"]["loss"]
     assert report["suspended_cpu_seconds"] == 0
+
+    rows = {row["policy"]: row for row in report["streams"]}
+    assert list(rows) == ["alone", "fifo", "fair", "kill", "lma"]
+    for row in rows.values():
+        assert 0 < row["p50_ms"] <= row["max_ms"]
+        assert row["batch_s"] > 0
+    svg = ET.parse(picture).getroot()
+    assert any("suspended" in (e.text or "") for e in svg.iter(f"{{{SVG}}}title"))
+
     assert report["clean"] is True
     assert traces(tmp_path) == []
     assert groups() - before == set()

@@ -143,7 +143,7 @@ def test_options_without_sense_are_refused(field: str, value: Any) -> None:
 
 
 def test_the_story_forgets_the_oldest() -> None:
-    story = Story(tasks=2, entries=3)
+    story = Story(tasks=2, entries=3, latest=2)
     for number in range(5):
         story.tell("a", Entry(number, "cause", "what", str(number)))
     assert [entry.reason for entry in story.of("a")] == ["2", "3", "4"]
@@ -152,4 +152,4 @@ def test_the_story_forgets_the_oldest() -> None:
     story.tell("c", Entry(7, "cause", "what", "", "e0"))
     assert story.of("b") == ()
     assert len(story.of("a")) == 3
-    assert [(task, entry.at) for task, entry in story.latest(2)] == [("a", 6), ("c", 7)]
+    assert [(task, entry.at) for task, entry in story.latest] == [("a", 6), ("c", 7)]

@@ -1,0 +1,263 @@
+"""Jobs on a cluster: executors in containers, driven from outside and from a batch app."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import colchis.jobs
+from colchis.cli.local import free_ports
+from colchis.client.connection import read_connection
+from colchis.errors import ColchisError
+from colchis.jobs.client import Client
+from colchis.jobs.futures import JobFuture
+from tests.host.system.lab import DEADLINE, Lab, alive, until
+
+POOL = {
+    "app": "pool",
+    "kind": "service",
+    "executors": {"count": 2, "cores": 1, "memory": "256MiB", "tags": ["pool"]},
+    "constraints": [{"constraint": "{pool, {pool, 0, 0}, node}", "hard": True}],
+}
+DRIVER = """
+import colchis.jobs
+with colchis.jobs.connect() as cluster:
+    job = cluster.job("driven")
+    groups = job.records(range(10), partitions=2).shuffle(lambda n: n % 3)
+    print(sorted(groups.map(lambda g: (g[0], sum(g[1]))).result()), flush=True)
+"""
+
+
+class JobLab(Lab):
+    """A cluster whose master runs a job service, with a pool of two executors on two nodes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, {"n1": "r1", "n2": "r2"})
+        (port,) = free_ports(1)
+        self.settings["master"]["jobs"] = f"tcp://127.0.0.1:{port}"
+        for node in self.nodes:
+            self.settings[node]["cpus"] = 2
+
+    def connect(self) -> Client:
+        found = read_connection(self.connection)
+        return colchis.jobs.connect(found.jobs, key=found.jobs_key, timeout=DEADLINE)
+
+    def pool_runs(self) -> bool:
+        try:
+            found = self.containers("pool").values()
+        except ColchisError:
+            return False
+        return {c["state"] for c in found} == {"running"} and all(c["pid"] for c in found)
+
+    def states(self, job: str) -> Counter[str]:
+        """Tasks of a job by their states; none while nobody answers."""
+        try:
+            with self.client() as master:
+                return Counter(task["state"] for task in master.job_tasks(job))
+        except ColchisError:
+            return Counter()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobLab]:
+    running = JobLab(tmp_path_factory.mktemp("jobs"))
+    with running:
+        running.run("run", "-", given=POOL)
+        yield running
+
+
+@pytest.fixture
+def client(lab: JobLab) -> Iterator[Client]:
+    until(lab.is_ready, "for the nodes")
+    until(lab.pool_runs, "for the pool")
+    client = lab.connect()
+    until(lambda: client.executors() == 2, "for both executors")
+    yield client
+    client.shutdown(cancel_futures=True)
+
+
+def held(runs: Path, file: Path) -> Callable[[Any], Any]:
+    """A task that notes that it runs and works until a file exists, then doubles its records."""
+
+    def work(records: Any) -> Any:
+        for record in records:
+            with (runs / f"{record}").open("a") as note:
+                note.write(f"{os.getpid()}\n")
+            while not file.exists():
+                time.sleep(0.01)
+                colchis.jobs.task.checkpoint()
+            yield 2 * record
+
+    return work
+
+
+def start(
+    client: Client, folder: Path, tasks: int = 2, priority: str = "batch"
+) -> tuple[JobFuture[Any], Path, Path]:
+    """A job of held tasks; with it the folder where its tasks note their pids, and the gate."""
+    runs, gate = folder / f"{priority}-runs", folder / f"{priority}-gate"
+    runs.mkdir()
+    stage = client.job(priority, priority=priority).records(range(tasks), partitions=tasks)
+    future = stage.apply(held(runs, gate)).submit()
+    assert isinstance(future, JobFuture)
+    return future, runs, gate
+
+
+def pids(runs: Path) -> dict[str, list[int]]:
+    """Processes in which each record's task has run."""
+    return {file.name: [int(pid) for pid in file.read_text().split()] for file in runs.iterdir()}
+
+
+def test_jobs_from_outside(client: Client) -> None:
+    assert client.slots() == 2
+    assert list(client.map(pow, [2, 3, 4], [5, 2, 1])) == [32, 9, 4]
+    words = client.job("words").records(["a b a", "b c", "a"], partitions=3).flat_map(str.split)
+    counts = words.shuffle(lambda word: word).map(lambda group: (group[0], len(group[1])))
+    assert sorted(counts.result(DEADLINE)) == [("a", 3), ("b", 2), ("c", 1)]
+
+
+def test_the_command_shows_tasks_as_they_run_are_suspended_and_cancelled(
+    lab: JobLab, client: Client, tmp_path: Path
+) -> None:
+    low, runs, gate = start(client, tmp_path, 3)
+    until(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "for two to run")
+    high, _, opened = start(client, tmp_path, 1, "stream")
+    until(lambda: lab.states(low.job)["suspended"] == 1, "for one to be suspended")
+    listed = {job["job"]: job for job in lab.json("job", "list")["jobs"]}
+    assert listed[low.job]["counts"] == {"running": 1, "suspended": 1, "pending": 1}
+    status = lab.json("job", "status", high.job)
+    assert (status["state"], status["priority"]) == ("running", 1)
+    tasks = lab.json("job", "tasks", low.job)["tasks"]
+    suspended = next(task for task in tasks if task["state"] == "suspended")
+    ident = f"{low.job}/{suspended['stage']}/{suspended['index']}"
+    told = [step["text"] for step in lab.json("story", ident)["story"]]
+    assert [text.split()[0].rstrip(":") for text in told] == [
+        "submitted",
+        "launch",
+        "suspend",
+        "suspended",
+    ]
+    assert "more urgent" in told[2]
+    assert "suspend" in lab.run("story", ident).stdout
+    assert "nothing is known" in lab.run("story", f"{low.job}/s0/9", code=1).stderr
+    opened.touch()
+    assert high.result(DEADLINE) == [0]
+    until(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "for it to be resumed")
+    lab.run("job", "cancel", low.job)
+    until(low.done, "for the job to be cancelled")
+    assert low.cancelled()
+    assert not gate.exists()
+    assert all(len(found) == 1 for found in pids(runs).values())
+    # The slots are free again.
+    assert list(client.map(abs, [-1, -2, -3])) == [1, 2, 3]
+    assert "no job" in lab.run("job", "status", "nothing", code=1).stderr
+
+
+def test_a_driver_script_is_an_app(lab: JobLab, client: Client, tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    group = {
+        "jobs": True,
+        "resources": {"cpus": 0.1, "memory": "128MiB"},
+        "command": [sys.executable, str(script)],
+    }
+    lab.run("run", "-", given={"app": "driver", "kind": "batch", "groups": {"main": group}})
+    until(
+        lambda: {c["state"] for c in lab.containers("driver").values()} == {"ended"},
+        "for the driver to end",
+    )
+    assert lab.run("logs", "driver/main/0").stdout == "[(0, 18), (1, 12), (2, 15)]\n"
+    lab.stop("driver")
+    assert client.status().jobs == []
+
+
+def finish(client: Client, low: JobFuture[Any], gate: Path) -> None:
+    """The result is right, delivered once, and the cluster is good for more."""
+    delivered: list[Any] = []
+    low.add_done_callback(delivered.append)
+    gate.touch()
+    assert low.result(DEADLINE) == [0, 2]
+    assert delivered == [low]
+    assert list(client.map(abs, [-1, -2])) == [1, 2]
+
+
+def test_master_killed_in_the_middle_of_a_job(lab: JobLab, client: Client, tmp_path: Path) -> None:
+    low, runs, gate = start(client, tmp_path)
+    until(lambda: len(pids(runs)) == 2, "for both to run")
+    lab.kill("master")
+    lab.start("master")
+    until(lab.is_ready, "for the nodes to be back")
+    until(lambda: client.executors() == 2, "for both executors to be back")
+    until(lambda: lab.states(low.job) == {"running": 2}, "for both to run again")
+    finish(client, low, gate)
+
+
+def test_agent_killed_in_the_middle_of_a_job(lab: JobLab, client: Client, tmp_path: Path) -> None:
+    low, runs, gate = start(client, tmp_path)
+    until(lambda: len(pids(runs)) == 2, "for both to run")
+    lives = lab.lives("pool")
+    lab.kill("n1")
+    lab.start("n1")
+    until(lab.is_ready, "for the node to be back")
+    until(lab.pool_runs, "for the pool to be confirmed")
+    assert lab.lives("pool") == lives
+    finish(client, low, gate)
+    assert all(len(found) == 1 for found in pids(runs).values())
+
+
+def test_executor_killed_in_the_middle_of_a_job(
+    lab: JobLab, client: Client, tmp_path: Path
+) -> None:
+    low, runs, gate = start(client, tmp_path)
+    until(lambda: len(pids(runs)) == 2, "for both to run")
+    name, (_, restarts, pid, _) = next(iter(lab.lives("pool").items()))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: lab.lives("pool")[name][1] > restarts, "for the container to start again")
+    until(
+        lambda: sum(len(found) for found in pids(runs).values()) == 3,
+        "for the lost task to run again",
+    )
+    assert not alive(pid)
+    finish(client, low, gate)
+
+
+CLIENT = """
+import sys, time, colchis.jobs
+address, key, runs = sys.argv[1:]
+def work(number):
+    import os, pathlib
+    (pathlib.Path(runs) / str(number)).write_text(str(os.getpid()))
+    while True:
+        time.sleep(0.05)
+with colchis.jobs.connect(address, key=key) as cluster:
+    print(list(cluster.map(work, [0, 1])))
+"""
+
+
+def test_interrupted_client_leaves_nothing_running(
+    lab: JobLab, client: Client, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    found = read_connection(lab.connection)
+    script = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, found.jobs, found.jobs_key, str(runs)],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    until(lambda: [file for file in runs.iterdir() if file.read_text()][1:], "for both to run")
+    script.send_signal(signal.SIGINT)
+    _, errors = script.communicate(timeout=DEADLINE)
+    assert b"KeyboardInterrupt" in errors
+    assert script.returncode != 0
+    until(lambda: not client.status().jobs, "for the job to be gone")
+    until(lambda: not any(alive(pid) for file in pids(runs).values() for pid in file), "its slots")
+    assert lab.json("job", "list") == {"jobs": []}
+    assert list(client.map(abs, [-1, -2, -3])) == [1, 2, 3]
