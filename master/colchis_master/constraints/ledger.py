@@ -9,6 +9,7 @@ of containers that match, so that a rule is judged by a few look-ups. Its meanin
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
@@ -151,6 +152,13 @@ class Ledger:
         return (drained or self.nodes[node].schedulable) and all(
             amount <= free.get(name, 0) for name, amount in container.resources.amounts
         )
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Within, changes are made to look what they lead to, and all of them undone again."""
+        version = self.version
+        yield
+        self.version = version
 
     def add_rule(self, rule: Rule) -> None:
         """Bring a rule into force."""

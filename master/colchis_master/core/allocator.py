@@ -6,8 +6,9 @@ first node where nothing is missed, else where the weighted extents grow least. 
 hard rule missed further than before, by anybody.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from colchis.model.app import Kind as AppKind
 from colchis.model.cluster import Container
 from colchis_master.constraints.counts import Kind
 from colchis_master.constraints.ledger import EPSILON
@@ -70,13 +71,16 @@ class Allocator:
                 ledger.remove(entry.id)
         return reason
 
-    def choose(self, container: Container) -> tuple[str | None, str]:
-        """A node for a container that is nowhere, or None and the reason."""
+    def choose(self, container: Container, avoid: Collection[str] = ()) -> tuple[str | None, str]:
+        """A node for a container that is nowhere, none of ``avoid``, or None and the reason."""
         ledger = self._state.ledger
         best: str | None = None
         least = 0.0
-        forbidden = looked = 0
+        forbidden = looked = avoided = 0
         for node in ledger.room(container):
+            if node in avoid:
+                avoided += 1
+                continue
             cost = ledger.cost(container, node)
             if cost is None:
                 forbidden += 1
@@ -92,6 +96,8 @@ class Allocator:
             return best, ""
         if forbidden:
             return None, f"{_nodes(forbidden)} with room, but a hard rule would be missed there"
+        if avoided:
+            return None, f"{_nodes(avoided)} with room, but suspended containers wait for it there"
         return None, self._no_room(container)
 
     def _no_room(self, container: Container) -> str:
@@ -118,7 +124,7 @@ class Allocator:
             if key in failed:
                 entry.reasons = (failed[key],)
                 continue
-            node, reason = self.choose(entry.container)
+            node, reason = self.choose(entry.container, self._kept_from(entry))
             if node is None:
                 failed[key] = reason
                 entry.reasons = (reason,)
@@ -127,6 +133,12 @@ class Allocator:
             self._state.place(entry, node)
             placed += 1
         return placed
+
+    def _kept_from(self, entry: ContainerEntry) -> set[str]:
+        """Nodes whose room others have a better claim to: those suspended there to make room."""
+        if self._state.apps[entry.id.app].spec.kind is not AppKind.BATCH:
+            return set()
+        return {one.node for one in self._state.displaced if one.node is not None}
 
 
 def _nodes(count: int) -> str:

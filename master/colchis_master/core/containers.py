@@ -89,10 +89,22 @@ class Containers:
             entry.note = message.error
         if order.kind is Stop and not message.error:
             self.ended(entry, Exit("stopped"), now)
+        elif entry.displaced and message.error:
+            self._not_displaced(entry)
         elif order.kind in (Suspend, Resume) and message.error:
             entry.suspended = not entry.suspended
             self._state.persist(entry.record())
             self._state.emit("order", f"{entry.name}: {message.error}", container=entry)
+
+    def _not_displaced(self, entry: ContainerEntry) -> None:
+        """It cannot be suspended; where its cores are others' already, it has to go."""
+        state = self._state
+        if entry.released:
+            entry.again = True
+            self.stop(entry, 0.0)
+        else:
+            state.displaced.discard(entry)
+            entry.displaced = False
 
     def ended(self, entry: ContainerEntry, exit_: Exit, now: float) -> None:
         """It runs no more: it is gone, stays as it ended, or is placed again."""
@@ -225,6 +237,7 @@ class Containers:
 
 def wanted_order(entry: ContainerEntry) -> type[FromMaster] | None:
     """What its agent has still to be told, if anything."""
+    held_back = entry.suspended or entry.displaced
     match entry.state:
         case ContainerState.STOPPING:
             return Stop
@@ -233,11 +246,11 @@ def wanted_order(entry: ContainerEntry) -> type[FromMaster] | None:
         case ContainerState.STARTING:
             if entry.report is None:
                 return Start
-            return Suspend if entry.suspended else None
+            return Suspend if held_back else None
         case ContainerState.RUNNING | ContainerState.BACKING_OFF:
-            return Suspend if entry.suspended else None
+            return Suspend if held_back else None
         case ContainerState.SUSPENDED:
-            return None if entry.suspended else Resume
+            return None if held_back else Resume
         case _:
             return None
 

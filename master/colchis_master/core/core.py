@@ -78,6 +78,7 @@ class MasterCore:
         self.state.begin()
         self._handlers[type(event)](event, now)
         self.rebalance.follow(now)
+        self.room.follow()
         self.containers.flush(now, all_due=isinstance(event, Tick))
         return self.state.take()
 
@@ -91,6 +92,7 @@ class MasterCore:
             state.emit("rule", f"the rule {rule.label} has expired", app=rule.app or "")
         self.moves.tick(now)
         self.rebalance.tick(now)
+        self.room.tick(now)
         self.rounds.tick(now)
 
     def _submit(self, event: Submit, now: float) -> None:

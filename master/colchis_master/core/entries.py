@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Container, ContainerId, Node
-from colchis.model.resources import Resources
+from colchis.model.resources import CPUS, Resources
 from colchis.specs import app_to_dict
 from colchis.wire.messages import ContainerReport, ExecutorSample, Exit, FromMaster, NodeSample
 from colchis_master.core.lifecycle import ContainerState, NodeState
@@ -70,6 +70,8 @@ class Order:
 class ContainerEntry:
     """``former`` is where it was when its node was lost, and may still be.
 
+    ``suspended`` is wanted by a user; ``displaced`` by the master, to make room, and ``released``
+    once it has left its cores to others.
     ``again``: when it has ended it is placed anew. ``wanted`` false: when it has ended it is gone.
     """
 
@@ -81,6 +83,8 @@ class ContainerEntry:
     node: str | None = None
     incarnation: int = 0
     suspended: bool = False
+    displaced: bool = False
+    released: bool = False
     again: bool = False
     wanted: bool = True
     grace: float = 0.0
@@ -111,6 +115,15 @@ class ContainerEntry:
         """As people and agents know it."""
         return str(self.original)
 
+    def without_cores(self) -> Container:
+        """What is left of it when it is suspended and its cores are others'."""
+        amounts = {n: a for n, a in self.container.resources.amounts if n != CPUS}
+        return replace(self.container, resources=Resources.from_amounts(amounts))
+
+    def charged(self) -> Container:
+        """With what its node is charged for it."""
+        return self.without_cores() if self.released else self.container
+
     def record(self) -> ContainerRecord:
         place: Place = "placed"
         if self.state in (ContainerState.PENDING, ContainerState.STOPPING, ContainerState.ENDED):
@@ -122,6 +135,7 @@ class ContainerEntry:
             place=place,
             node=self.node,
             suspended=self.suspended,
+            released=self.released,
             again=self.again,
             grace=self.grace,
             failures=self.failures,

@@ -68,9 +68,10 @@ class Moves:
     def _has_destination(self, entry: ContainerEntry) -> bool:
         ledger = self._state.ledger
         home = ledger.home[entry.id]
-        ledger.remove(entry.id)
-        node, reason = self._allocator.choose(entry.container)
-        ledger.add(entry.container, home)
+        with ledger.trial():
+            ledger.remove(entry.id)
+            node, reason = self._allocator.choose(entry.container)
+            ledger.add(entry.container, home)
         entry.note = f"cannot leave {home}: {reason}" if node is None else ""
         return node is not None
 

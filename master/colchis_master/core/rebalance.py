@@ -125,10 +125,11 @@ class Rebalance:
         ledger = self._state.ledger
         if move.target not in ledger.nodes:
             return f"{move.target} is gone"
-        ledger.remove(entry.id)
-        here = ledger.cost(entry.container, move.source)
-        there = ledger.cost(entry.container, move.target)
-        ledger.add(entry.container, move.source)
+        with ledger.trial():
+            ledger.remove(entry.id)
+            here = ledger.cost(entry.container, move.source)
+            there = ledger.cost(entry.container, move.target)
+            ledger.add(entry.container, move.source)
         if there is None:
             return "a hard rule would be missed"
         if here is not None and there > here + EPSILON:

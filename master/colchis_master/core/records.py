@@ -29,7 +29,7 @@ class AppRecord(Struct, frozen=True, tag="app"):
 
 
 class ContainerRecord(Struct, frozen=True, tag="container"):
-    """Where a container was put and what is wanted of it."""
+    """Where a container was put and what is wanted of it; ``released``: without its cores."""
 
     container: str
     revision: int
@@ -37,6 +37,7 @@ class ContainerRecord(Struct, frozen=True, tag="container"):
     place: Place = "pending"
     node: str | None = None
     suspended: bool = False
+    released: bool = False
     again: bool = False
     grace: float = 0.0
     failures: int = 0

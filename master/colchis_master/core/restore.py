@@ -88,6 +88,8 @@ def _container(state: State, record: ContainerRecord) -> str:
         node=record.node,
         incarnation=record.incarnation,
         suspended=record.suspended,
+        displaced=record.released,
+        released=record.released,
         again=record.again,
         wanted=ident.index < wanted.get(ident.group, 0),
         grace=record.grace,
@@ -100,9 +102,12 @@ def _container(state: State, record: ContainerRecord) -> str:
     if record.place in ("placed", "stopping"):
         if record.node not in state.nodes:
             entry.state, entry.node = ContainerState.PENDING, None
+            entry.displaced = entry.released = False
             state.index(entry)
             return f"{ident} is placed on {record.node}, a node that is not kept"
         assert record.node is not None
-        state.ledger.add(entry.container, record.node)
+        state.ledger.add(entry.charged(), record.node)
+        if entry.displaced:
+            state.displaced.add(entry)
     state.index(entry)
     return ""

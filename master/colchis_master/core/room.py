@@ -1,10 +1,18 @@
-"""Room for a service that does not fit: batch containers are stopped for it, and wait again.
+"""Room for a service that does not fit: batch containers are displaced for it, and come back.
 
-As few as possible, and of those the least urgent and the youngest, since they lose least. Until
-the service is placed, or the time for it is over, no batch container takes the room that it left.
+A suspended container keeps its memory, so that only its cores are gained; where the operator
+allows it and that is not enough, containers are stopped and wait to be placed again. As few as
+possible have to go, and of those that will do the least urgent and the youngest, since they lose
+least. Until the service is placed, or the time for it is over, no batch container takes the room
+that they left.
 """
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
 from colchis.model.app import Kind
+from colchis.model.resources import CPUS
 from colchis_master.core.containers import Containers
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.lifecycle import HELD, ContainerState
@@ -16,6 +24,17 @@ PATIENCE = 30.0
 
 DISPLACEABLE = 2
 """Batch apps of this priority, or a less urgent one, may be displaced."""
+
+FEW = 16
+"""Candidates on a node among which all pairs are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How containers are displaced: ``stop`` gains all that they use, else only their cores."""
+
+    stop: bool
+    now: float
 
 
 class Room:
@@ -38,96 +57,180 @@ class Room:
         return bool(self._for)
 
     def make(self, app: AppEntry, now: float) -> None:
-        """Stop what has to go so that all waiting containers of ``app`` find a place."""
-        if self._state.settings.make_room != "stop" or self.kept(now):
+        """Displace what has to go so that all waiting containers of ``app`` find a place."""
+        allowed = self._state.settings.make_room
+        if allowed == "never" or self.kept(now):
             return
-        victims = self._victims(app)
-        if not victims:
+        for stop in (False, True) if allowed == "stop" else (False,):
+            with self._state.ledger.trial():
+                victims = self._victims(app, _Way(stop, now))
+            if victims:
+                break
+        else:
             return
         self._for, self._until = app.name, now + PATIENCE
         for entry in victims:
-            entry.again = True
-            text = f"{entry.id} makes room for {app.name}"
+            text = f"{entry.name} makes room for {app.name}"
             self._state.emit("displaced", text, container=entry)
-            self._containers.stop(entry, GRACE)
+            if stop:
+                entry.again = True
+                self._containers.stop(entry, GRACE)
+            else:
+                entry.note = f"suspended to make room for {app.name}"
+                self._state.displace(entry)
 
-    def _victims(self, app: AppEntry) -> list[ContainerEntry]:
+    def follow(self) -> None:
+        """Give up the cores of those that are suspended by now, and only of those."""
+        for entry in self._state.displaced:
+            if entry.state is ContainerState.SUSPENDED and not entry.released:
+                self._state.release(entry)
+
+    def tick(self, now: float) -> None:
+        """Resume those whose cores are free again, the most urgent and the oldest first."""
+        if self.kept(now):
+            return
+        for entry in sorted(self._state.displaced, key=self._worth, reverse=True):
+            if self._state.take_back(entry):
+                entry.note = ""
+                self._state.emit("displaced", f"{entry.name} goes on", container=entry)
+
+    def _victims(self, app: AppEntry, way: _Way) -> list[ContainerEntry]:
         """Who has to go; nobody where that would not help."""
         ledger = self._state.ledger
-        gone: list[tuple[ContainerEntry, str]] = []
+        gone: list[ContainerEntry] = []
         added: list[ContainerEntry] = []
         enough = True
         for entry in app.containers.values():
             if entry.state is not ContainerState.PENDING:
                 continue
-            found = self._place(entry)
+            found = self._place(entry, way)
             if found is None:
                 enough = False
                 break
             node, victims = found
             for victim in victims:
-                ledger.remove(victim.id)
-                gone.append((victim, node))
+                self._take_away(victim, way)
+            gone += victims
             ledger.add(entry.container, node)
             added.append(entry)
         for entry in added:
             ledger.remove(entry.id)
-        for victim, node in gone:
-            ledger.add(victim.container, node)
-        return [victim for victim, _ in gone] if enough else []
+        for victim in gone:
+            self._put_back(victim)
+        return gone if enough else []
 
-    def _place(self, entry: ContainerEntry) -> tuple[str, list[ContainerEntry]] | None:
+    def _take_away(self, victim: ContainerEntry, way: _Way) -> None:
+        self._state.ledger.remove(victim.id)
+        if not way.stop:
+            self._state.ledger.add(victim.without_cores(), victim.node or "")
+
+    def _put_back(self, victim: ContainerEntry) -> None:
+        self._state.ledger.remove(victim.id)
+        self._state.ledger.add(victim.charged(), victim.node or "")
+
+    def _place(self, entry: ContainerEntry, way: _Way) -> tuple[str, list[ContainerEntry]] | None:
         """A node for a container and whom it displaces there: as few as possible."""
         ledger = self._state.ledger
-        best: tuple[int, float, str, list[ContainerEntry]] | None = None
+        best: tuple[tuple[float, ...], str, list[ContainerEntry]] | None = None
         for name, node in ledger.nodes.items():
-            if not node.schedulable:
-                continue
-            victims = self._on(name, entry)
-            if victims is None or (best is not None and len(victims) > best[0]):
+            most = len(best[2]) if best is not None else None
+            victims = self._on(name, entry, way, most) if node.schedulable else None
+            if victims is None:
                 continue
             for victim in victims:
-                ledger.remove(victim.id)
+                self._take_away(victim, way)
             cost = ledger.cost(entry.container, name)
             for victim in victims:
-                ledger.add(victim.container, name)
-            if cost is not None and (best is None or (len(victims), cost) < best[:2]):
-                best = (len(victims), cost, name, victims)
-        return None if best is None else (best[2], best[3])
+                self._put_back(victim)
+            if cost is None:
+                continue
+            key = (float(len(victims)), self._loss(victims, way), cost)
+            if best is None or key < best[0]:
+                best = (key, name, victims)
+        return None if best is None else best[1:]
 
-    def _on(self, node: str, entry: ContainerEntry) -> list[ContainerEntry] | None:
-        ledger = self._state.ledger
+    def _on(
+        self, node: str, entry: ContainerEntry, way: _Way, most: int | None
+    ) -> list[ContainerEntry] | None:
+        """The fewest on a node, no more than ``most``, whose room would do for a container."""
+        free = self._state.ledger.free(node)
         lacking = {
-            name: amount - ledger.free(node).get(name, 0)
+            name: amount - free.get(name, 0)
             for name, amount in entry.container.resources.amounts
+            if amount > free.get(name, 0)
         }
-        victims: list[ContainerEntry] = []
-        for one in sorted(self._state.held.get(node, ()), key=self._worth):
-            if all(amount <= 0 for amount in lacking.values()):
-                break
-            helps = any(lacking.get(name, 0) > 0 for name in one.container.resources.names())
-            if helps and one.id in ledger.home and self._may_go(one):
-                victims.append(one)
-                for name, amount in one.container.resources.amounts:
-                    lacking[name] = lacking.get(name, 0) - amount
-        return victims if all(amount <= 0 for amount in lacking.values()) else None
+        if not lacking:
+            return []
+        if not way.stop and lacking.keys() != {CPUS}:
+            return None
+        useful = [one for one in self._candidates(node, way) if _gain(one, lacking)]
+        useful.sort(key=self._worth)
+        if not _enough(useful, lacking):
+            return None
+        for count in (1, 2):
+            if most is not None and count > most:
+                return None
+            among = useful if count == 1 else useful[:FEW]
+            sets = [list(some) for some in combinations(among, count) if _enough(some, lacking)]
+            if sets:
+                return min(sets, key=lambda some: self._loss(some, way))
+        return _needed(useful, lacking)
 
-    def _may_go(self, entry: ContainerEntry) -> bool:
-        spec = self._state.apps[entry.id.app].spec
-        return (
-            spec.kind is Kind.BATCH
-            and (spec.priority is None or spec.priority >= DISPLACEABLE)
-            and entry.state in HELD
-            and entry.state is not ContainerState.STOPPING
-        )
+    def _candidates(self, node: str, way: _Way) -> Iterator[ContainerEntry]:
+        for entry in self._state.held.get(node, ()):
+            spec = self._state.apps[entry.id.app].spec
+            if (
+                spec.kind is Kind.BATCH
+                and (spec.priority is None or spec.priority >= DISPLACEABLE)
+                and not entry.displaced
+                and (
+                    entry.state in HELD and entry.state is not ContainerState.STOPPING
+                    if way.stop
+                    else entry.state is ContainerState.RUNNING and not entry.group.executor
+                )
+            ):
+                yield entry
 
-    def _worth(self, entry: ContainerEntry) -> tuple[int, int, float, str]:
-        """The least worth first: large before small, so that few have to go."""
-        spec = self._state.apps[entry.id.app].spec
-        priority = DISPLACEABLE if spec.priority is None else spec.priority
-        return (
-            -priority,
-            -entry.container.resources.millicpus,
-            -(entry.running_since or 0.0),
-            str(entry.id),
-        )
+    def _priority(self, entry: ContainerEntry) -> int:
+        priority = self._state.apps[entry.id.app].spec.priority
+        return DISPLACEABLE if priority is None else priority
+
+    def _loss(self, victims: Sequence[ContainerEntry], way: _Way) -> float:
+        """What displacing them costs: urgency first, then the seconds of work that are lost."""
+        urgency = sum(1.0 / self._priority(victim) for victim in victims)
+        lost = sum(way.now - (v.running_since or way.now) for v in victims) if way.stop else 0.0
+        return urgency * 1e9 + lost
+
+    def _worth(self, entry: ContainerEntry) -> tuple[int, float, str]:
+        """The least worth first: least urgent, then youngest."""
+        return -self._priority(entry), -(entry.running_since or 0.0), str(entry.id)
+
+
+def _gain(entry: ContainerEntry, lacking: dict[str, int]) -> bool:
+    return any(name in lacking and amount for name, amount in entry.container.resources.amounts)
+
+
+def _enough(victims: Sequence[ContainerEntry], lacking: dict[str, int]) -> bool:
+    return all(
+        sum(victim.container.resources.by_name.get(name, 0) for victim in victims) >= amount
+        for name, amount in lacking.items()
+    )
+
+
+def _needed(useful: list[ContainerEntry], lacking: dict[str, int]) -> list[ContainerEntry]:
+    """A set that is enough and of which nobody could stay: the most useful, then who is needed."""
+
+    def share(entry: ContainerEntry) -> float:
+        amounts = entry.container.resources.by_name
+        return sum(min(1.0, amounts.get(name, 0) / amount) for name, amount in lacking.items())
+
+    chosen: list[ContainerEntry] = []
+    for entry in sorted(useful, key=share, reverse=True):
+        if _enough(chosen, lacking):
+            break
+        chosen.append(entry)
+    for entry in list(chosen):
+        others = [one for one in chosen if one is not entry]
+        if _enough(others, lacking):
+            chosen = others
+    return chosen

@@ -198,6 +198,8 @@ class Rounds:
             missing.sort(key=self._urgency)
             self._allocator.place_each(missing)
             self._tell(app)
+            if any(entry.state is ContainerState.PENDING for entry in missing):
+                self._room.make(app, now)
             return
         if app.reasons != plan.reasons:
             text = "; ".join(plan.reasons)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
+from colchis.model.resources import CPUS
 from colchis.specs import rule_to_plain
 from colchis.wire.messages import FromMaster
 from colchis_master.constraints.ledger import Ledger
@@ -52,6 +53,8 @@ class State:
         self.containers: dict[ContainerId, ContainerEntry] = {}
         self.copies: dict[ContainerId, ContainerEntry] = {}
         """By the container that is moved: its copy before, its former place after the change."""
+        self.displaced: set[ContainerEntry] = set()
+        """Containers that are, or are to be, suspended to make room."""
         self.active: set[ContainerEntry] = set()
         """Containers with an order under way."""
         self.touched: set[ContainerEntry] = set()
@@ -174,8 +177,40 @@ class State:
         if entry.node is not None and entry.node in self.held:
             self.held[entry.node].discard(entry)
         entry.order = None
+        entry.displaced = entry.released = False
+        self.displaced.discard(entry)
         self.active.discard(entry)
         self.touched.discard(entry)
+
+    def displace(self, entry: ContainerEntry) -> None:
+        """It is to be suspended; until it is it keeps its cores."""
+        entry.displaced = True
+        entry.order = None
+        self.displaced.add(entry)
+        self.touched.add(entry)
+
+    def release(self, entry: ContainerEntry) -> None:
+        """Its cores are others'."""
+        entry.released = True
+        self._charge(entry)
+
+    def take_back(self, entry: ContainerEntry) -> bool:
+        """Whether there is room for its cores again, so that it goes on."""
+        node = entry.node or ""
+        cores = self.ledger.free(node).get(CPUS, 0)
+        if entry.released and entry.container.resources.millicpus > cores:
+            return False
+        entry.displaced = entry.released = False
+        entry.order = None
+        self.displaced.discard(entry)
+        self._charge(entry)
+        self.touched.add(entry)
+        return True
+
+    def _charge(self, entry: ContainerEntry) -> None:
+        self.ledger.remove(entry.id)
+        self.ledger.add(entry.charged(), entry.node or "")
+        self.persist(entry.record())
 
     def index(self, entry: ContainerEntry) -> None:
         """Keep the sets of containers by state."""

@@ -170,6 +170,6 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "time_limit": _duration,
     "gap": lambda at: at.number("a relative gap", 0, 1),
     "weights": _weights,
-    "make_room": _one_of("never", "stop"),
+    "make_room": _one_of("never", "suspend", "stop"),
     "rebalance_threshold": lambda at: at.number("a share of the containers", 0, 1),
 }

@@ -140,24 +140,3 @@ def test_a_failed_batch_container_is_told() -> None:
             agent.crash(one, world.now)
     world.run(5)
     assert app_state(world.core.state.apps["job"]) == "failed"
-
-
-def test_few_batch_containers_make_room_for_a_service_and_come_back() -> None:
-    world = World(settings=CoreSettings(make_room="stop"))
-    up(world, spec("job", count=16, cpus=2, kind=Kind.BATCH))
-    submit(world, spec(count=2, cpus=4, rules=("{web, {web, 0, 0}, node}",)))
-    world.run_until(lambda: is_running(world))
-    waiting = [e for e in world.core.state.pending if e.id.app == "job"]
-    assert len(waiting) == 4
-    assert world.core.state.apps["job"].reasons
-    world.ask(lambda n: Remove(n, "web", 1.0))
-    world.run_until(lambda: is_running(world, "job"))
-
-
-def test_nobody_makes_room_in_vain_or_unless_allowed() -> None:
-    for allowed, cpus in (("never", 4.0), ("stop", 9.0)):
-        world = World(settings=CoreSettings(make_room=allowed))
-        before = up(world, spec("job", count=16, cpus=2, kind=Kind.BATCH))
-        submit(world, spec("web", count=1, cpus=cpus))
-        world.run(20)
-        assert world.placements() == before

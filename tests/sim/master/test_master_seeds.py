@@ -38,7 +38,7 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.world = World(
-            seed, nodes=5, settings=CoreSettings(make_room=("never", "stop")[seed % 2])
+            seed, nodes=5, settings=CoreSettings(make_room=("never", "stop", "suspend")[seed % 3])
         )
         self.rng = self.world.rng
         self.acknowledged: set[str] = set()
@@ -236,7 +236,7 @@ def judge_end(story: Story, seed: int) -> None:
         assert entry.state in settled, f"{say}: {entry.id} is {entry.state}"
         if entry.state in (ContainerState.RUNNING, ContainerState.SUSPENDED):
             suspended = entry.state is ContainerState.SUSPENDED
-            assert suspended == entry.suspended, f"{say}: {entry.id}"
+            assert suspended == (entry.suspended or entry.displaced), f"{say}: {entry.id}"
             assert str(entry.id) in running, f"{say}: {entry.id} does not run"
         if entry.state is ContainerState.PENDING:
             app = state.apps[entry.id.app]
