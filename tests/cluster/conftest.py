@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,23 @@ def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A master and four agents, with both example apps running."""
     lab = Lab(image, tmp_path_factory.mktemp("lab"), AGENTS)
     try:
-        lab.start()
+        try:
+            lab.start()
+        except BaseException:
+            print(lab.account())
+            raise
         yield lab
-    except BaseException:
-        lab.print_logs()
-        raise
     finally:
         lab.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with what the cluster says of itself."""
+    report = yield
+    lab = item.funcargs.get("lab") if isinstance(item, pytest.Function) else None
+    if report.failed and isinstance(lab, Lab):
+        report.sections.append(("the cluster", lab.account()))
+    return report

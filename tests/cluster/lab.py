@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,33 +34,37 @@ class Lab:
     def __init__(self, image: str, folder: Path, agents: int) -> None:
         self.nodes = [f"n{number + 1}" for number in range(agents)]
         self._image = image
-        self._keys = folder / "keys"
+        self.keys = folder / "keys"
         self._network = Network()
         self._hosts: dict[str, DockerContainer] = {}
         self._run = f"colchis-lab-{os.getpid()}"
 
     def start(self) -> None:
         """Returns when every node is ready."""
-        make_secrets(self._keys, self.nodes)
+        make_secrets(self.keys, self.nodes)
         self._network.create()
         master = "colchis master --state /var/lib/colchis --keys /etc/colchis"
         master += f" --listen tcp://0.0.0.0:7640 --api 0.0.0.0:{API_PORT}"
         master += f" --public-api http://master:{API_PORT}"
         self._host("master", master).with_exposed_ports(API_PORT).start()
         for number, node in enumerate(self.nodes):
-            agent = f"colchis agent --node {node} --master tcp://master:7640"
-            agent += f" --master-key /etc/colchis/master.pub --key /etc/colchis/agents/{node}.key"
-            agent += f" --state /var/lib/colchis --cpus 1 --memory 2GiB --group rack=r{number % 2}"
-            agent += f" --group upgrade_domain=u{number} --cgroup {self._run}-{node}"
-            host = self._host(node, agent).with_volume_mapping(str(CGROUPS), str(CGROUPS), "rw")
-            host.with_kwargs(
-                cap_add=["SYS_ADMIN"],
-                security_opt=["seccomp=unconfined"],
-                cgroupns="host",
-                hostname=node,
-                init=True,
-            ).start()
+            self.agent(node, f"--group rack=r{number % 2} --group upgrade_domain=u{number}").start()
         self.until("all nodes are ready", lambda: self.states() == Counter(ready=len(self.nodes)))
+
+    def agent(self, node: str, options: str) -> DockerContainer:
+        """A host with an agent, which is started again whenever it ends."""
+        agent = f"colchis agent --node {node} --master tcp://master:7640"
+        agent += f" --master-key /etc/colchis/master.pub --key /etc/colchis/agents/{node}.key"
+        agent += f" --state /var/lib/colchis --cpus 1 --memory 2GiB --cgroup {self._run}-{node}"
+        host = self._host(node, ["sh", "-c", f"while :; do {agent} {options}; sleep 0.2; done"])
+        host.with_volume_mapping(str(CGROUPS), str(CGROUPS), "rw")
+        return host.with_kwargs(
+            cap_add=["SYS_ADMIN"],
+            security_opt=["seccomp=unconfined"],
+            cgroupns="host",
+            hostname=node,
+            init=True,
+        )
 
     def stop(self) -> None:
         """Take everything down, cgroups of killed hosts included."""
@@ -79,7 +83,7 @@ class Lab:
     def client(self) -> Client:
         """Of the master's API, from outside the cluster."""
         port = self._hosts["master"].get_exposed_port(API_PORT)
-        token = (self._keys / "admin.token").read_text().strip()
+        token = (self.keys / "admin.token").read_text().strip()
         return Client(Connection(f"http://127.0.0.1:{port}", token), timeout=30)
 
     def states(self) -> Counter[str]:
@@ -91,9 +95,9 @@ class Lab:
     def colchis(self, *arguments: str) -> str:
         """What the command prints on a further host, which is gone afterwards."""
         connection = Connection(
-            f"http://master:{API_PORT}", (self._keys / "admin.token").read_text().strip()
+            f"http://master:{API_PORT}", (self.keys / "admin.token").read_text().strip()
         )
-        file = self._keys / "connection.json"
+        file = self.keys / "connection.json"
         file.touch(0o600)
         file.write_bytes(msgspec.json.encode(connection))
         user = self._host(f"user-{time.monotonic_ns()}", "sleep 600")
@@ -117,6 +121,16 @@ class Lab:
         """Docker's handle on a host."""
         return self._hosts[node].get_wrapped_container()
 
+    def kill_agent(self, node: str) -> None:
+        """Kill the agent of a host, not the host."""
+        agent = r"^\S*python\S* \S*/colchis agent "
+        killed = self.docker(node).exec_run(["pkill", "-KILL", "-f", agent])
+        assert killed.exit_code == 0, "no agent runs"
+
+    def said(self, node: str) -> str:
+        """What the daemon of a host has logged."""
+        return str(self.docker(node).logs().decode())
+
     def cut(self, node: str) -> None:
         """Take a host off the network."""
         self._docker_network().disconnect(self.docker(node))
@@ -125,25 +139,28 @@ class Lab:
         """Put it back."""
         self._docker_network().connect(self.docker(node), aliases=[node])
 
-    def processes(self) -> Counter[str]:
-        """How many main processes each container has on this machine, as the kernel says.
+    def identities(self) -> dict[str, list[tuple[int, int]]]:
+        """Pid and start time of each container's main processes, as this machine's kernel says.
 
         A container's main process leads a session of its own.
         """
-        found: Counter[str] = Counter()
+        found: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for path in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, ValueError):
                 if self._run not in (path / "cgroup").read_text():
                     continue
                 if os.getsid(int(path.name)) != int(path.name):
                     continue
-                environment = (path / "environ").read_bytes().split(b"\0")
-                found.update(
-                    entry.partition(b"=")[2].decode()
-                    for entry in environment
-                    if entry.startswith(b"COLCHIS_CONTAINER=")
-                )
-        return found
+                started = int((path / "stat").read_text().rpartition(")")[2].split()[19])
+                for entry in (path / "environ").read_bytes().split(b"\0"):
+                    name, _, value = entry.partition(b"=")
+                    if name == b"COLCHIS_CONTAINER":
+                        found[value.decode()].append((int(path.name), started))
+        return dict(found)
+
+    def processes(self) -> Counter[str]:
+        """How many main processes each container has."""
+        return Counter({name: len(found) for name, found in self.identities().items()})
 
     def until(self, what: str, condition: Callable[[], Found]) -> Found:
         """The first true value of ``condition``; fails when it takes too long."""
@@ -160,15 +177,23 @@ class Lab:
             time.sleep(POLL)
         raise AssertionError(f"not after {PATIENCE:.0f} s: {what} ({last})")
 
-    def print_logs(self) -> None:
+    def account(self) -> str:
+        """What happened, for whoever looks into a failure: events, and the ends of the logs."""
+        lines = []
+        with suppress(Exception), self.client() as master:
+            events = master.events(0, 10_000)["events"]
+            for event in events[-120:]:
+                clock = time.strftime("%H:%M:%S", time.gmtime(event["time"]))
+                lines.append(f"{clock} {event['event']}: {event['text']}")
         for name, host in self._hosts.items():
             with suppress(Exception):
-                print(f"--- {name}\n{host.get_wrapped_container().logs(tail=30).decode()}")
+                lines.append(f"--- {name}\n{host.get_wrapped_container().logs(tail=20).decode()}")
+        return "\n".join(lines)
 
-    def _host(self, name: str, command: str) -> DockerContainer:
+    def _host(self, name: str, command: str | list[str]) -> DockerContainer:
         host = DockerContainer(self._image).with_command(command)
         host.with_network(self._network).with_network_aliases(name)
-        host.with_volume_mapping(str(self._keys), "/etc/colchis", "ro")
+        host.with_volume_mapping(str(self.keys), "/etc/colchis", "ro")
         self._hosts[name] = host
         return host
 

@@ -7,8 +7,13 @@ import pytest
 from colchis.semantics.checker import judge
 from tests.cluster.lab import Lab
 
-HBASE = 4
-TENSORFLOW = 6
+MEMBERS = {
+    "hbase/master/0",
+    *(f"hbase/region-server/{number}" for number in range(3)),
+    *(f"tensorflow/ps/{number}" for number in range(2)),
+    *(f"tensorflow/worker/{number}" for number in range(3)),
+    "tensorflow/chief/0",
+}
 EXAMPLES = "/opt/colchis/examples"
 
 
@@ -29,13 +34,14 @@ def running(lab: Lab, name: str) -> dict[str, str]:
 
 
 def everything_runs(lab: Lab) -> bool:
-    return len(running(lab, "hbase")) == HBASE and len(running(lab, "tensorflow")) == TENSORFLOW
+    return {*running(lab, "hbase"), *running(lab, "tensorflow")} == MEMBERS
 
 
-def each_runs_once(lab: Lab) -> None:
-    """As the kernel counts, not the master."""
-    wanted = Counter([*running(lab, "hbase"), *running(lab, "tensorflow")])
-    lab.until("every container has one main process", lambda: lab.processes() == wanted)
+def settle(lab: Lab) -> None:
+    """Wait until every node is ready and every container runs, once, as the kernel counts."""
+    lab.until("all nodes are ready", lambda: lab.states() == Counter(ready=len(lab.nodes)))
+    lab.until("everything runs", lambda: everything_runs(lab))
+    lab.until("every container has one process", lambda: lab.processes() == Counter(MEMBERS))
 
 
 def hard_rules_hold(lab: Lab) -> None:
@@ -43,38 +49,37 @@ def hard_rules_hold(lab: Lab) -> None:
 
 
 def test_both_apps_are_placed_by_their_constraints(lab: Lab) -> None:
-    assert everything_runs(lab)
+    settle(lab)
     judgement = judge(lab.cluster())
     assert judgement.hard == ()
-    assert judgement.subjects == HBASE + TENSORFLOW
-    each_runs_once(lab)
+    assert judgement.subjects == len(MEMBERS)
 
 
 def test_a_host_that_dies_is_replaced_within_the_rules(lab: Lab) -> None:
+    settle(lab)
     victim = running(lab, "hbase")["hbase/master/0"]
     lab.docker(victim).kill()
     lab.until("the node is lost", lambda: lab.states()["lost"] == 1)
     lab.until("everything runs elsewhere", lambda: everything_runs(lab))
     assert victim not in {*running(lab, "hbase").values(), *running(lab, "tensorflow").values()}
     hard_rules_hold(lab)
-    each_runs_once(lab)
     lab.docker(victim).start()
-    lab.until("the node is back", lambda: lab.states() == Counter(ready=len(lab.nodes)))
-    each_runs_once(lab)
+    settle(lab)
 
 
 def test_a_host_cut_off_and_healed_ends_what_was_replaced(lab: Lab) -> None:
+    settle(lab)
     victim = running(lab, "hbase")["hbase/region-server/0"]
     lab.cut(victim)
     lab.until("the node is lost", lambda: lab.states()["lost"] == 1)
     lab.until("everything runs elsewhere", lambda: everything_runs(lab))
     hard_rules_hold(lab)
     lab.heal(victim)
-    lab.until("the node is back", lambda: lab.states() == Counter(ready=len(lab.nodes)))
-    each_runs_once(lab)
+    settle(lab)
 
 
 def test_a_host_paused_for_a_moment_keeps_everything(lab: Lab) -> None:
+    settle(lab)
     before = {
         container["container"]: (container["node"], container["incarnation"])
         for name in ("hbase", "tensorflow")
@@ -87,9 +92,7 @@ def test_a_host_paused_for_a_moment_keeps_everything(lab: Lab) -> None:
         lab.until("the master misses it", lambda: lab.states()["ready"] < len(lab.nodes))
     finally:
         host.unpause()
-    lab.until("the node is back", lambda: lab.states() == Counter(ready=len(lab.nodes)))
-    lab.until("everything runs", lambda: everything_runs(lab))
-    each_runs_once(lab)
+    settle(lab)
     after = {
         container["container"]: (container["node"], container["incarnation"])
         for name in ("hbase", "tensorflow")
@@ -100,12 +103,12 @@ def test_a_host_paused_for_a_moment_keeps_everything(lab: Lab) -> None:
 
 
 def test_the_master_killed_and_started_again_disturbs_nothing(lab: Lab) -> None:
-    before = lab.processes()
+    settle(lab)
+    before = lab.identities()
     lab.docker("master").kill()
     lab.docker("master").start()
-    lab.until("all nodes are back", lambda: lab.states() == Counter(ready=len(lab.nodes)))
-    lab.until("everything runs", lambda: everything_runs(lab))
-    assert lab.processes() == before
+    settle(lab)
+    assert lab.identities() == before
 
 
 def test_stopped_apps_leave_nothing(lab: Lab) -> None:
