@@ -34,6 +34,8 @@ from colchis_agent.driver.shim import boot_id, is_locked, start_time
 T = TypeVar("T")
 KILLED = 9
 SHELL_KILLED = 128 + KILLED
+LONGEST_NAME = 235
+"""What is put before or behind a name makes it a file's, which may have 255 bytes."""
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -95,9 +97,15 @@ class ExitRecord(msgspec.Struct, frozen=True):
 
 
 def folder_name(ref: ContainerRef) -> str:
-    """A name for files and cgroups, one to one: ``shop/web/0`` life 2 is ``shop+web+0.2``."""
+    """A name for files and cgroups, one to one: ``shop/web/0`` life 2 is ``shop+web+0.2``.
+
+    It begins neither with ``.`` nor ``_``, which are kept for folders and cgroups of our own.
+    Raises DriverError for an empty or too long one.
+    """
     name = quote(ref.container, safe="/").replace("/", "+") + f".{ref.incarnation}"
-    if len(name) > 200 or name.startswith((".", "_")):
+    if ref.container.startswith((".", "_")):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if len(name) > LONGEST_NAME or not ref.container:
         raise DriverError(f"{ref} cannot name a container")
     return name
 

@@ -12,12 +12,37 @@ import zmq.asyncio
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER, WireError
 from colchis.wire.curve import client_socket, connection_events
 from colchis.wire.keys import KeyPair
-from colchis.wire.messages import FromAgent, FromMaster, Hello
+from colchis.wire.messages import (
+    FromAgent,
+    FromMaster,
+    Hello,
+    ReadLog,
+    Resume,
+    Start,
+    Stop,
+    Suspend,
+)
 from colchis_agent.core.events import Connected, Disconnected, Event
+from colchis_agent.driver import ContainerRef, DriverError, folder_name
 
 log = structlog.get_logger(__name__)
 HELLO_TRIES, HELLO_PAUSE = 50, 0.02
 REFUSED_PAUSE = 2.0
+
+
+def order_in(data: bytes) -> FromMaster:
+    """The message in these bytes.
+
+    Raises WireError where there is none, and where a container has a name that no file may have.
+    """
+    message = FROM_MASTER.decode(data)
+    if isinstance(message, Start | Stop | Suspend | Resume | ReadLog):
+        incarnation = 0 if isinstance(message, ReadLog) else message.incarnation
+        try:
+            folder_name(ContainerRef(message.container, incarnation))
+        except DriverError as error:
+            raise WireError(str(error)) from None
+    return message
 
 
 class Link:
@@ -69,7 +94,7 @@ class Link:
         while True:
             frames = await self._socket.recv_multipart()
             try:
-                message = FROM_MASTER.decode(frames[-1])
+                message = order_in(frames[-1])
             except WireError as error:
                 self.counts["malformed"] += 1
                 log.warning("a malformed message was dropped", error=str(error))

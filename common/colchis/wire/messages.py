@@ -17,8 +17,8 @@ MAX_MESSAGE = 8 * 2**20
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Text: TypeAlias = Annotated[str, Meta(max_length=65_536)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
-Share: TypeAlias = Annotated[float, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
 
 ContainerState: TypeAlias = Literal[
     "starting", "running", "suspended", "backing-off", "stopping", "ended"
@@ -51,7 +51,7 @@ class ContainerReport(Struct, frozen=True):
     state: ContainerState
     pid: int | None = None
     port: int | None = None
-    started_at: float | None = None
+    started_at: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
     restarts: Count = 0
     exit: Exit | None = None
     usage: Usage = Usage()

@@ -6,6 +6,9 @@ unpickle it. Every other field is checked for type and bounds when a message is 
 An *attempt* is one try at one task. Its number is unique for ever: the high bits are the job
 service's epoch, which grows with each start. A result is named by the attempt that made it and a
 bucket, so that an old result is never taken for a newer one.
+
+Short tasks of one stage travel as a *lot*: one attempt that a slot works through task by task. Its
+tasks are counted from 0, and the results of task i are named as those of attempt + i.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -14,7 +17,7 @@ from msgspec import Meta, Struct
 
 from colchis.wire.codec import Codec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of these messages; a peer that speaks another is refused with both versions named."""
 
 MAX_MESSAGE = 64 * 2**20
@@ -29,12 +32,15 @@ MAX_RESULT = 2**30
 EPOCH_SHIFT = 40
 """Bits of an attempt's number below the epoch."""
 
+MAX_LOT = 256
+"""Tasks of one lot."""
+
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Address: TypeAlias = Annotated[str, Meta(max_length=512)]
 Text: TypeAlias = Annotated[str, Meta(max_length=65_536)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=2**31)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Priority: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]

@@ -69,3 +69,10 @@ def test_oversized_messages_are_neither_sent_nor_taken() -> None:
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(WireError):
         FROM_MASTER.decode(b"\x91" * 100_000)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+def test_figures_are_numbers_that_can_be_shown(value: float) -> None:
+    beat = Heartbeat("s", 1, NodeSample(cpus_used=value), [], [])
+    with pytest.raises(WireError):
+        FROM_AGENT.decode(FROM_AGENT.encode(beat))
