@@ -73,7 +73,12 @@ class ZapHandler:
             return None
         sequence, domain, address, _, mechanism = request[1:6]
         credentials = request[6:]
-        identity = self._judge(domain, address, mechanism, credentials)
+        try:
+            identity = self._judge(domain, address, mechanism, credentials)
+        except Exception:
+            # Whatever fails here fails for one connection: without an answer all would wait.
+            log.exception("a key could not be judged")
+            identity = None
         if identity is None:
             return [_VERSION, sequence, b"400", b"refused", b"", b""]
         return [_VERSION, sequence, b"200", b"OK", identity.encode(), b""]

@@ -222,3 +222,13 @@ def test_requests_that_are_none_get_no_answer(tmp_path: Path) -> None:
     assert (zap.answer(plain) or [])[2] == b"400"
     elsewhere = [b"1.0", b"1", b"other", b"::1", b"", b"CURVE", b"\0" * 32]
     assert (zap.answer(elsewhere) or [])[2] == b"400"
+
+
+def test_a_list_that_cannot_be_read_admits_nobody(tmp_path: Path) -> None:
+    class Broken(AllowList):
+        def identity(self, public: str) -> str | None:
+            raise RuntimeError(f"the disk is gone, {public} or not")
+
+    zap = ZapHandler(zmq.asyncio.Context.instance(), {"agents": Broken(tmp_path)})
+    asked = [b"1.0", b"1", b"agents", b"::1", b"", b"CURVE", b"\0" * 32]
+    assert (zap.answer(asked) or [])[2] == b"400"
