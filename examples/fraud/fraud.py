@@ -4,9 +4,11 @@ The application of the Neptune paper (SoCC'19, section 2): payments come in and 
 once, while the model is trained again and again on all that is known. Both share the executors;
 training is suspended whenever payments have to be scored, and goes on afterwards.
 
-    python examples/fraud/fraud.py [--seconds S] [--rate R] [--policy NAME] [--address ADDRESS]
+    python examples/fraud/fraud.py [--seconds S] [--rate R] [--policy NAME] [--cluster]
 
 Prints, per micro-batch, how many payments were flagged by which model and how long that took.
+Runs on this machine; with --cluster, or in a container of an app that may submit jobs, on a
+cluster.
 """
 
 import argparse
@@ -137,14 +139,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=400.0, help="payments per second")
     parser.add_argument("--chunks", type=int, default=400, help="size of the history")
-    parser.add_argument("--policy", default="lma")
-    parser.add_argument("--address", default=os.environ.get("COLCHIS_JOBS", "local"))
+    parser.add_argument("--policy", default="lma", help="on this machine only")
+    parser.add_argument("--cluster", action="store_true", help="use a cluster's executors")
     arguments = parser.parse_args()
     settings: dict[str, Any] = {}
-    if arguments.address == "local":
+    cluster = arguments.cluster or "COLCHIS_JOBS" in os.environ
+    if not cluster:
         # Imported before processes are forked, so that no payment waits for an import.
         settings = {"policy": arguments.policy, "executor_settings": {"preload": ["numpy"]}}
-    with colchis.jobs.connect(arguments.address, **settings) as client:
+    with colchis.jobs.connect(None if cluster else "local", **settings) as client:
         for report in detect(client, arguments.seconds, arguments.rate, arguments.chunks):
             print(
                 f"{report.payments:5} payments  {report.flagged:5} flagged  "

@@ -1,9 +1,10 @@
 """A parameter sweep: the learning rate and the penalty that fit a model best, all tried at once.
 
-    python examples/sweep/sweep.py [--address ADDRESS]
+    python examples/sweep/sweep.py [--cluster]
 
-Without an address (or COLCHIS_JOBS) it runs on this machine. Uses nothing but the standard
-executor interface: what runs on ``concurrent.futures.ProcessPoolExecutor`` runs here.
+Runs on this machine; with --cluster, or in a container of an app that may submit jobs, on a
+cluster. Uses nothing but the standard executor interface: what runs on
+``concurrent.futures.ProcessPoolExecutor`` runs here.
 """
 
 import argparse
@@ -43,8 +44,9 @@ def sweep(executor: Executor) -> list[tuple[float, float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", default=os.environ.get("COLCHIS_JOBS", "local"))
-    with colchis.jobs.connect(parser.parse_args().address) as client:
+    parser.add_argument("--cluster", action="store_true", help="use a cluster's executors")
+    cluster = parser.parse_args().cluster or "COLCHIS_JOBS" in os.environ
+    with colchis.jobs.connect(None if cluster else "local") as client:
         for found, rate, penalty in sweep(client)[:5]:
             print(f"loss {found:.4f}  rate {rate:<6} penalty {penalty}")
 

@@ -1,8 +1,9 @@
 """Counts the words of text files: a map, a shuffle by key, a sum.
 
-    python examples/wordcount/wordcount.py FILE... [--top N] [--address ADDRESS]
+    python examples/wordcount/wordcount.py FILE... [--top N] [--cluster]
 
-Without an address (or COLCHIS_JOBS) it runs on this machine.
+Runs on this machine; with --cluster, or in a container of an app that may submit jobs, on a
+cluster.
 """
 
 import argparse
@@ -36,10 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--top", type=int, default=20)
-    parser.add_argument("--address", default=os.environ.get("COLCHIS_JOBS", "local"))
+    parser.add_argument("--cluster", action="store_true", help="use a cluster's executors")
     arguments = parser.parse_args()
     files = [file.resolve() for file in arguments.files]
-    with colchis.jobs.connect(arguments.address) as client:
+    cluster = arguments.cluster or "COLCHIS_JOBS" in os.environ
+    with colchis.jobs.connect(None if cluster else "local") as client:
         for word, number in count(client, files, arguments.top):
             print(f"{number:8} {word}")
 

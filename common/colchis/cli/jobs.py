@@ -1,5 +1,6 @@
 """`job list|status|tasks|cancel`: work on executors."""
 
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -50,11 +51,13 @@ def _rows(found: list[dict[str, Any]]) -> Table:
     columns = [key for key in first if key == "counts" or not isinstance(first[key], list | dict)]
     return table(
         [column.upper() for column in columns],
-        ([_cell(row.get(column)) for column in columns] for row in found),
+        ([_cell(column, row.get(column)) for column in columns] for row in found),
     )
 
 
-def _cell(value: Any) -> Any:
+def _cell(column: str, value: Any) -> Any:
+    if column == "submitted":
+        return datetime.fromtimestamp(value).astimezone().strftime("%H:%M:%S")
     if isinstance(value, dict):
         return ", ".join(f"{count} {state}" for state, count in value.items())
     return f"{value:.3f}" if isinstance(value, float) else value

@@ -160,6 +160,8 @@ def _step(told: wire.Told, now: float) -> dict[str, Any]:
 
 def _plain(job: wire.JobStatus, *, tasks: bool) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(job)
+    # The service is our child: its monotonic clock is ours.
+    plain["submitted"] = time.time() - (time.monotonic() - job.submitted)
     if not tasks:
         del plain["tasks"]
     if job.failure is not None:

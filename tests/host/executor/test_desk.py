@@ -1,6 +1,7 @@
 """The job service as the master runs it."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def test_master_lists_and_cancels_jobs_and_keeps_the_service_running(tmp_path: P
             while not (found := await desk.ask("list"))["jobs"]:
                 await asyncio.sleep(0.02)
             assert found["jobs"][0]["name"] == "abs"
+            assert abs(found["jobs"][0]["submitted"] - time.time()) < 600
             assert found["jobs"][0]["counts"] == {"pending": 1}
             job = found["jobs"][0]["job"]
             assert (await desk.ask("tasks", job))["tasks"][0]["state"] == "pending"
