@@ -43,7 +43,7 @@ class Apps:
         for spec in event.apps:
             known = state.apps.get(spec.name)
             if known is not None and not over(known):
-                self._update(known, spec, now)
+                self._update(known, spec, event.wall, now)
                 continue
             if known is not None:
                 state.drop_app(known)
@@ -74,7 +74,7 @@ class Apps:
 
     def _create(self, spec: AppSpec, wall: float, now: float) -> None:
         state = self._state
-        app = AppEntry(spec, 1, {1: spec}, wall)
+        app = AppEntry(spec, 1, {1: spec}, wall, wall)
         state.apps[spec.name] = app
         state.persist(app.record())
         state.emit("app", f"{spec.name} is submitted", app=spec.name)
@@ -105,11 +105,11 @@ class Apps:
                 )
         return reasons
 
-    def _update(self, app: AppEntry, spec: AppSpec, now: float) -> None:
+    def _update(self, app: AppEntry, spec: AppSpec, wall: float, now: float) -> None:
         state = self._state
         app.revision += 1
         app.spec = app.specs[app.revision] = spec
-        app.fresh, app.reasons = True, ()
+        app.fresh, app.reasons, app.rules_since = True, (), wall
         wanted = {container.id: container for container in spec.containers()}
         for entry in list(app.containers.values()):
             if entry.id not in wanted:

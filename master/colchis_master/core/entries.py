@@ -151,6 +151,7 @@ class AppEntry:
     revision: int
     specs: dict[int, AppSpec]
     submitted_at: float
+    rules_since: float
     containers: dict[ContainerId, ContainerEntry] = field(default_factory=dict)
     grace: float | None = None
     refused: tuple[str, ...] = ()
@@ -176,4 +177,5 @@ class AppEntry:
             submitted_at=self.submitted_at,
             grace=self.grace,
             refused=list(self.refused),
+            rules_since=self.rules_since,
         )

@@ -12,8 +12,9 @@ Place: TypeAlias = Literal["pending", "placed", "stopping", "ended"]
 class AppRecord(Struct, frozen=True, tag="app"):
     """``specs`` by revision holds the present one and those that containers still run by.
 
-    ``submitted_at`` is wall-clock time; ``grace`` that of a stop that is under way, None for none;
-    ``refused`` has the reasons of an app that can never fit.
+    ``submitted_at`` is wall-clock time, and so is ``rules_since``, from when on lifetimes of rules
+    count; ``grace`` that of a stop that is under way, None for none; ``refused`` has the reasons
+    of an app that can never fit.
     """
 
     app: str
@@ -22,6 +23,7 @@ class AppRecord(Struct, frozen=True, tag="app"):
     submitted_at: float
     grace: float | None = None
     refused: list[str] = []
+    rules_since: float | None = None
 
     @property
     def key(self) -> str:

@@ -61,13 +61,14 @@ def _app(state: State, record: AppRecord, now: float, wall: float) -> None:
         record.revision,
         specs,
         record.submitted_at,
+        record.submitted_at if record.rules_since is None else record.rules_since,
         grace=record.grace,
         refused=tuple(record.refused),
         reasons=tuple(record.refused),
     )
     state.apps[app.name] = app
     if not app.refused:
-        age = max(0.0, wall - record.submitted_at)
+        age = max(0.0, wall - app.rules_since)
         state.constraints.set_app(app.name, app.spec.rules, now, age)
 
 

@@ -37,6 +37,8 @@ from tests.sim.master.agents import ModelAgent
 
 CAPACITY = {"cpus": 8_000, "memory": 16 * 2**30}
 STEP = 0.1
+LOOK = 25
+"""After each so-manieth event the rules missed are held against the reference checker."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ class World:
         self.crash_before_send = 0.0
         self.master: MasterCore | None = None
         self._requests = itertools.count(1)
+        self._looks = itertools.count(1)
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._missed: tuple[tuple[int, int], dict[tuple[str, ContainerId], float]] = ((0, -1), {})
@@ -176,6 +179,8 @@ class World:
                 placed = placed or one.event in ("placed", "returned")
                 other = other or one.event in ("node", "ended", "rule", "app")
         check(master)
+        if next(self._looks) % LOOK == 0:
+            check_violations(master)
         if placed and not other:
             after = self._hard_misses(master)
             for key, extent in after.items():
@@ -292,6 +297,13 @@ def check(master: MasterCore) -> None:
     )
     for node in state.ledger.nodes:
         assert min(state.ledger.free(node).values()) >= 0, f"{node} is overfilled"
+
+
+def check_violations(master: MasterCore) -> None:
+    """What the master says is missed is what the reference checker finds."""
+    found = master.state.constraints.violations()
+    expected = judge(master.state.cluster()).violations
+    assert sorted(map(str, found)) == sorted(map(str, expected))
 
 
 def greedy(cluster: Cluster, apps: tuple[AppSpec, ...], rng: random.Random, lies: bool) -> Plan:
