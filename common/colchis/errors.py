@@ -32,6 +32,10 @@ class Problem:
         return ": ".join([*parts, self.message])
 
 
+class IllegalTransitionError(ColchisError):
+    """A step that a lifecycle's table does not have; nothing was changed."""
+
+
 class InputError(ColchisError):
     """Bad input; carries every problem that was found, not the first."""
 

@@ -7,7 +7,7 @@ starts again has several lives, one after the other, within one incarnation.
 from enum import StrEnum
 from types import MappingProxyType
 
-from colchis.errors import ColchisError
+from colchis.errors import IllegalTransitionError
 from colchis.wire.messages import ContainerState
 
 
@@ -38,10 +38,6 @@ class Cause(StrEnum):
     STOP = "stop"
     END = "end"
     REPLACE = "replace"
-
-
-class IllegalTransitionError(ColchisError):
-    """A cause that does not apply to a phase."""
 
 
 TRANSITIONS = MappingProxyType(

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from colchis.errors import IllegalTransitionError
+
 
 class Phase(StrEnum):
     """Where an attempt stands."""
@@ -98,10 +100,6 @@ TRANSITIONS: Mapping[tuple[Phase, Cause], Phase] = MappingProxyType(
 
 ON_A_CORE = frozenset({Phase.RUNNING, Phase.SUSPENDING, Phase.CANCELLING})
 """Phases in which an attempt occupies one of the executor's cores."""
-
-
-class IllegalTransitionError(RuntimeError):
-    """The table has no such step; nothing was changed."""
 
 
 def step(phase: Phase, cause: Cause) -> Phase:

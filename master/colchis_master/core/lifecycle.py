@@ -4,7 +4,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
-from colchis.errors import ColchisError
+from colchis.errors import IllegalTransitionError
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -97,10 +97,6 @@ CONTAINER = MappingProxyType(
 
 HELD = frozenset({*_ON_NODE, _C.STOPPING})
 """States in which a container takes room on a node."""
-
-
-class IllegalTransitionError(ColchisError):
-    """A step that the table does not have; nothing was changed."""
 
 
 def node_after(state: NodeState, step: NodeStep) -> NodeState:

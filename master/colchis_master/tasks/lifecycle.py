@@ -7,7 +7,7 @@ of :data:`HOLDS_MEMORY_ONLY`. Whatever waits for an executor's answer has a stat
 
 from enum import StrEnum
 
-from colchis.errors import ColchisError
+from colchis.errors import IllegalTransitionError
 
 
 class TaskState(StrEnum):
@@ -80,10 +80,6 @@ TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
 HOLDS_SLOT = frozenset({_T.RUNNING, _T.SUSPENDING, _T.KILLING})
 HOLDS_MEMORY_ONLY = frozenset({_T.SUSPENDED, _T.DROPPING})
 ENDED = frozenset({_T.FINISHED, _T.FAILED, _T.KILLED})
-
-
-class IllegalTransitionError(ColchisError):
-    """A step that the table does not have; nothing was changed."""
 
 
 def after(state: TaskState, step: Step) -> TaskState:

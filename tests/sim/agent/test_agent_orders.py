@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from colchis.errors import IllegalTransitionError
 from colchis.wire.messages import (
     Confirm,
     Exit,
@@ -19,7 +20,7 @@ from colchis.wire.messages import (
     Welcome,
 )
 from colchis_agent.core import events as e
-from colchis_agent.core.lifecycle import TRANSITIONS, Cause, IllegalTransitionError, Phase, step
+from colchis_agent.core.lifecycle import TRANSITIONS, Cause, Phase, step
 from colchis_agent.driver.model import ContainerRef
 from tests.sim.agent.agent_world import World, start
 

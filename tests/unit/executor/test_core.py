@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colchis.errors import IllegalTransitionError
 from colchis_agent.executor import events as ev
 from colchis_agent.executor.core import MARGIN, ExecutorCore
 from colchis_agent.executor.lifecycle import (
     ON_A_CORE,
     TRANSITIONS,
     Cause,
-    IllegalTransitionError,
     Phase,
     step,
 )

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colchis.errors import IllegalTransitionError
 from colchis_master.core.lifecycle import (
     CONTAINER,
     HELD,
     NODE,
     ContainerState,
     ContainerStep,
-    IllegalTransitionError,
     NodeState,
     NodeStep,
     container_after,

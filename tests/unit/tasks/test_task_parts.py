@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colchis.errors import InputError
+from colchis.errors import IllegalTransitionError, InputError
 from colchis_master.tasks.lifecycle import (
     ENDED,
     HOLDS_MEMORY_ONLY,
     HOLDS_SLOT,
     TRANSITIONS,
-    IllegalTransitionError,
     Step,
     TaskState,
     after,

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from colchis.errors import InputError
+from colchis.errors import IllegalTransitionError, InputError
 from colchis_master.tasks import events as ev
-from colchis_master.tasks.lifecycle import IllegalTransitionError
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.scheduler import TaskScheduler
 
