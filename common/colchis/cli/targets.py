@@ -86,7 +86,6 @@ def _targets(master: Client) -> list[str]:
     return sorted({*_apps(master), *whole})
 
 
-AppArgument = Annotated[str, typer.Argument(help="The app's name.", autocompletion=_names(_apps))]
 AppArguments = Annotated[
     list[str], typer.Argument(help="Names of apps.", autocompletion=_names(_apps))
 ]

@@ -157,7 +157,6 @@ class _Judge:
 
     def __init__(self, problem: Problem, kinds: Ints, nodes: Ints) -> None:
         self._problem = problem
-        self._kinds = kinds
         self._nodes = nodes
         self._order = np.argsort(kinds, kind="stable")
         self._starts = np.searchsorted(kinds[self._order], np.arange(len(problem.kinds) + 1))

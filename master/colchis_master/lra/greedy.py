@@ -246,9 +246,7 @@ class Greedy:
         problem = self.problem
         remaining = {g: group.count for g, group in enumerate(problem.groups)}
         room: dict[int, tuple[tuple[int, ...], int]] = {}
-        placed_since = 0
         while remaining and not self.stop():
-            placed_since += 1
             for group in remaining:
                 seen = tuple(self.state.count_version[c] for c in self._watched(group))
                 known = room.get(group)

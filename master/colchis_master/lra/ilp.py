@@ -265,9 +265,6 @@ class _Phases:
             )
         return self._solution()
 
-    def _best_rest(self) -> float:
-        return -rest_worth(self._best, self._settings)
-
     def _best_extent(self) -> float:
         return self._best.weighted_extent()
 

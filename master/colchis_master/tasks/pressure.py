@@ -3,7 +3,6 @@
 import math
 from collections import deque
 
-Sample = tuple[float, float | None]
 Bucketed = tuple[int, int, int, int, int, int]
 
 _MEBI = 2**20
