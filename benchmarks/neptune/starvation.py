@@ -77,7 +77,7 @@ class Waits:
 
     def sample(self, client: Client, batch: str, now: float) -> None:
         found = client.status(batch)
-        going_on = 0.0
+        going_on, memory = 0.0, 0
         for task in found.jobs[0].tasks if found.jobs else ():
             name = f"{task.stage}/{task.index}"
             if task.attempts and task.state in WAITING:
@@ -88,9 +88,10 @@ class Waits:
                 self._since.pop(name, None)
                 self.longest.setdefault(name, 0.0)
             self.suspensions[name] = task.suspensions
+            memory += task.memory if task.state == "suspended" else 0
         self.times.append(now)
         self.waiting.append(going_on)
-        self.memory.append(sum(one.suspended_memory for one in found.executors))
+        self.memory.append(memory)
 
 
 def run_stream(client: Client, stop: threading.Event, phase: float, into: list[float]) -> None:
