@@ -3,28 +3,14 @@
 import sys
 from pathlib import Path
 
-from colchis.errors import ColchisError, InputError
-from colchis.logs import log_to_stderr
+from colchis.daemons import run_module
 from colchis_agent.service.agent import run_agent
 from colchis_agent.service.settings import load_settings
 
 
-def main(arguments: list[str]) -> int:
-    """The exit code: 2 for bad settings."""
-    if len(arguments) != 1:
-        print("usage: python -m colchis_agent.service SETTINGS.yaml", file=sys.stderr)
-        return 2
-    log_to_stderr()
-    try:
-        return run_agent(load_settings(Path(arguments[0])))
-    except InputError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        return 2
-    except ColchisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def _run(file: Path) -> int:
+    return run_agent(load_settings(file))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_module("colchis_agent.service", _run, sys.argv[1:]))

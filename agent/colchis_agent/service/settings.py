@@ -22,11 +22,9 @@ from pathlib import Path
 import psutil
 
 from colchis.model.resources import CPUS, MEMORY
-from colchis.specs.cursor import Cursor, Fields, Report
-from colchis.specs.files import documents_in, read_text
-from colchis.specs.tree import Entry, Value, from_plain
+from colchis.specs.cursor import Cursor, Fields
+from colchis.specs.settings import settings_in
 
-COMMAND_LINE = "<command line>"
 REQUIRED = ("node", "master", "master_key", "key", "state")
 OPTIONAL = (
     "address",
@@ -124,22 +122,7 @@ def load_settings(
 
     Raises InputError with every problem of either.
     """
-    report = Report(COMMAND_LINE)
-    entries: dict[str, Entry] = {}
-    at = Cursor(Value(entries), "", report)
-    if file is not None:
-        text, report.file = read_text(file)
-        documents = documents_in(text, report)
-        report.check()
-        at, *others = documents
-        for other in others:
-            other.fail("a second document; settings are one")
-        if isinstance(at.value.data, dict):
-            entries = at.value.data
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    plain = from_plain(given, "", COMMAND_LINE, report.problems)
-    if isinstance(plain.data, dict):
-        entries.update(plain.data)
+    at, report = settings_in(file, flags)
     settings = _read(at)
     report.check()
     return settings

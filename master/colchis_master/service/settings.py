@@ -17,13 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from colchis.specs.cursor import Cursor, Report
-from colchis.specs.files import documents_in, read_text
-from colchis.specs.tree import Entry, Value, from_plain
+from colchis.specs.cursor import Cursor
+from colchis.specs.settings import settings_in
 from colchis_master.lra import ALGORITHMS, Settings, Weights
 from colchis_master.tasks.policies import POLICIES
 
-COMMAND_LINE = "<command line>"
 _REQUIRED = ("state", "keys")
 _ENDPOINT = re.compile(r"tcp://[^/\s]+:(\*|[0-9]{1,5})")
 _ADDRESS = re.compile(r"[^/\s]+:[0-9]{1,5}")
@@ -82,22 +80,7 @@ def load_settings(
 
     Raises InputError with every problem of either.
     """
-    report = Report(COMMAND_LINE)
-    entries: dict[str, Entry] = {}
-    at = Cursor(Value(entries), "", report)
-    if file is not None:
-        text, report.file = read_text(file)
-        documents = documents_in(text, report)
-        report.check()
-        at, *others = documents
-        for other in others:
-            other.fail("a second document; settings are one")
-        if isinstance(at.value.data, dict):
-            entries = at.value.data
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
-    plain = from_plain(given, "", COMMAND_LINE, report.problems)
-    if isinstance(plain.data, dict):
-        entries.update(plain.data)
+    at, report = settings_in(file, flags)
     optional = tuple(f.name for f in fields(MasterSettings) if f.name not in _REQUIRED)
     found = at.fields("a master's settings", _REQUIRED, optional)
     values: dict[str, object] = {name: Path() for name in _REQUIRED}
