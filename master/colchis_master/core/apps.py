@@ -3,7 +3,6 @@
 from collections import Counter
 
 from colchis.model.app import AppSpec, Kind
-from colchis.model.cluster import ContainerId
 from colchis.model.resources import Resources
 from colchis_master.core.containers import Containers, failed, without_command
 from colchis_master.core.entries import AppEntry, ContainerEntry
@@ -282,11 +281,3 @@ def app_state(app: AppEntry) -> str:
     if current and live <= {ContainerState.RUNNING, ContainerState.SUSPENDED}:
         return "running"
     return "deploying"
-
-
-def ident_of(text: str) -> ContainerId | None:
-    """The container that ``text`` names, if it names one."""
-    try:
-        return ContainerId.parse(text)
-    except ValueError:
-        return None
