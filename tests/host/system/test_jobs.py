@@ -178,54 +178,84 @@ def test_a_driver_script_is_an_app(lab: JobLab, client: Client, tmp_path: Path) 
     assert client.status().jobs == []
 
 
-def finish(client: Client, low: JobFuture[Any], gate: Path) -> None:
-    """The result is right, delivered once, and the cluster is good for more."""
-    delivered: list[Any] = []
-    low.add_done_callback(delivered.append)
-    gate.touch()
-    assert low.result(DEADLINE) == [0, 2]
-    assert delivered == [low]
-    assert list(client.map(abs, [-1, -2])) == [1, 2]
+class Middle:
+    """A batch job of which one task runs, one is suspended and one waits, and the stream's job.
+
+    ``finish`` lets both end: each result is right and delivered once, and the cluster is good
+    for more.
+    """
+
+    def __init__(self, lab: JobLab, client: Client, folder: Path) -> None:
+        self.client = client
+        self.low, self.runs, self.gate = start(client, folder, 3)
+        until(lambda: lab.states(self.low.job)["running"] == 2, "for two to run")
+        self.high, self.high_runs, self.opened = start(client, folder, 1, "stream")
+        wanted = {"running": 1, "suspended": 1, "pending": 1}
+        until(lambda: lab.states(self.low.job) == wanted, "for one to be suspended")
+        until(lambda: self.runs_of_high() == 1, "for the stream to run")
+        self.delivered: list[Any] = []
+        for future in (self.low, self.high):
+            future.add_done_callback(self.delivered.append)
+
+    def runs_of_low(self) -> int:
+        """How often a task of the batch has begun."""
+        return sum(len(found) for found in pids(self.runs).values())
+
+    def runs_of_high(self) -> int:
+        return sum(len(found) for found in pids(self.high_runs).values())
+
+    def finish(self) -> None:
+        self.opened.touch()
+        assert self.high.result(DEADLINE) == [0]
+        self.gate.touch()
+        assert self.low.result(DEADLINE) == [0, 2, 4]
+        assert self.delivered == [self.high, self.low]
+        assert list(self.client.map(abs, [-1, -2])) == [1, 2]
 
 
-def test_master_killed_in_the_middle_of_a_job(lab: JobLab, client: Client, tmp_path: Path) -> None:
-    low, runs, gate = start(client, tmp_path)
-    until(lambda: len(pids(runs)) == 2, "for both to run")
+def test_master_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_path: Path) -> None:
+    middle = Middle(lab, client, tmp_path)
     lab.kill("master")
     lab.start("master")
     until(lab.is_ready, "for the nodes to be back")
     until(lambda: client.executors() == 2, "for both executors to be back")
-    until(lambda: lab.states(low.job) == {"running": 2}, "for both to run again")
-    finish(client, low, gate)
+    # Jobs run again from their beginning.
+    until(lambda: middle.runs_of_high() == 2, "for the stream to run again")
+    middle.finish()
 
 
-def test_agent_killed_in_the_middle_of_a_job(lab: JobLab, client: Client, tmp_path: Path) -> None:
-    low, runs, gate = start(client, tmp_path)
-    until(lambda: len(pids(runs)) == 2, "for both to run")
+def welcomes(lab: JobLab, node: str) -> int:
+    """How often the master has welcomed the node's agent."""
+    return lab.log(node).read_text().count("welcomed by the master")
+
+
+def test_agents_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_path: Path) -> None:
+    middle = Middle(lab, client, tmp_path)
     lives = lab.lives("pool")
-    lab.kill("n1")
-    lab.start("n1")
-    until(lab.is_ready, "for the node to be back")
+    welcomed = {node: welcomes(lab, node) for node in lab.nodes}
+    for node in lab.nodes:
+        lab.kill(node)
+        lab.start(node)
+    for node, before in welcomed.items():
+        until(lambda: welcomes(lab, node) > before, "for the agent to be back")  # noqa: B023
     until(lab.pool_runs, "for the pool to be confirmed")
     assert lab.lives("pool") == lives
-    finish(client, low, gate)
-    assert all(len(found) == 1 for found in pids(runs).values())
+    middle.finish()
+    assert (middle.runs_of_low(), middle.runs_of_high()) == (3, 1)
 
 
-def test_executor_killed_in_the_middle_of_a_job(
-    lab: JobLab, client: Client, tmp_path: Path
+@pytest.mark.parametrize("which", [0, 1])
+def test_executor_killed_in_the_middle_of_jobs(
+    lab: JobLab, client: Client, tmp_path: Path, which: int
 ) -> None:
-    low, runs, gate = start(client, tmp_path)
-    until(lambda: len(pids(runs)) == 2, "for both to run")
-    name, (_, restarts, pid, _) = next(iter(lab.lives("pool").items()))
+    middle = Middle(lab, client, tmp_path)
+    name, (_, restarts, pid, _) = sorted(lab.lives("pool").items())[which]
     os.kill(pid, signal.SIGKILL)
     until(lambda: lab.lives("pool")[name][1] > restarts, "for the container to start again")
-    until(
-        lambda: sum(len(found) for found in pids(runs).values()) == 3,
-        "for the lost task to run again",
-    )
+    until(lambda: client.executors() == 2, "for the executor to be back")
     assert not alive(pid)
-    finish(client, low, gate)
+    middle.finish()
+    assert middle.runs_of_low() + middle.runs_of_high() > 4
 
 
 CLIENT = """
