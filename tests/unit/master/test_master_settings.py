@@ -1,0 +1,64 @@
+"""A master's settings, and the page that tells of those about placement."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from colchis.errors import InputError
+from colchis_master.lra import ALGORITHMS, Weights
+from colchis_master.service.settings import MasterSettings, load_settings
+
+PAGE = (Path(__file__).parents[3] / "docs/placement.md").read_text(encoding="utf-8")
+FLAGS = {"state": "/s", "keys": "/k"}
+
+
+def load(folder: Path, text: str) -> MasterSettings:
+    file = folder / "master.yaml"
+    file.write_text(text)
+    return load_settings(file, FLAGS)
+
+
+def test_the_defaults_are_those_of_the_page(tmp_path: Path) -> None:
+    section = PAGE.split("\n## Settings\n")[1].split("\n## ")[0]
+    [block] = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    told = "".join(line for line in block.splitlines(True) if ": null" not in line)
+    assert load(tmp_path, told) == load_settings(None, FLAGS)
+    for name in re.findall(r"^(\w+): null", block, re.MULTILINE):
+        assert getattr(load_settings(None, FLAGS), name) is None
+
+
+def test_algorithms_and_objectives_are_those_of_the_page() -> None:
+    named = re.findall(r"^\| `([a-z+-]+)` \|", PAGE, re.MULTILINE)
+    assert named == [*ALGORITHMS, *(one.name for one in fields(Weights))]
+
+
+def test_what_an_operator_chooses(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "make_room: suspend\nrebalance_threshold: 0.05\nmode: weighted\n"
+        "weights: {machines: 1, balance: 0.5}\ngap: 0.02\n",
+    )
+    assert found.make_room == "suspend"
+    assert found.rebalance_threshold == 0.05
+    solver = found.solver()
+    assert solver.mode == "weighted"
+    assert solver.gap == 0.02
+    assert solver.weights == Weights(machines=1, balance=0.5)
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(
+            tmp_path,
+            "make_room: always\nrebalance_threshold: 2\nweights: {speed: 1, balance: -1}\n"
+            "algorithm: best\n",
+        )
+    assert [(p.line, p.field) for p in sorted(caught.value.problems, key=lambda p: p.line)] == [
+        (1, "make_room"),
+        (2, "rebalance_threshold"),
+        (3, "weights.speed"),
+        (3, "weights.balance"),
+        (4, "algorithm"),
+    ]
