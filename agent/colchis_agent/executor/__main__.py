@@ -65,8 +65,7 @@ def serve(config: Config) -> int:
         die_with_parent(os.getppid())
     work = Path(config.work)
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A socket file's path may have 107 bytes at most, whatever the length of ``work``.
-    private = Path(tempfile.mkdtemp(prefix="colchis-x-"))
+    private = private_folder(work)
     local = f"ipc://{private}/store"
     spares = config.cores if config.spares is None else config.spares
     most = config.most or 4 * config.cores + spares
@@ -127,6 +126,20 @@ def serve(config: Config) -> int:
     finally:
         pool.close()
         shutil.rmtree(private, ignore_errors=True)
+
+
+def private_folder(work: Path) -> Path:
+    """A new folder for sockets, whose paths may have 107 bytes at most.
+
+    It is below ``work``, and goes with it whatever ends us, unless that is too long.
+    """
+    near = work / "private"
+    if len(os.fsencode(near / "store")) > 107:
+        return Path(tempfile.mkdtemp(prefix="colchis-x-"))
+    # What is there was left by an executor that was killed.
+    shutil.rmtree(near, ignore_errors=True)
+    near.mkdir(mode=0o700)
+    return near
 
 
 def main(arguments: list[str]) -> int:
