@@ -16,6 +16,7 @@ from colchis.model.resources import Resources
 from colchis.semantics.checker import Counts, rule_extent
 from colchis.specs import parse_apps, parse_cluster, parse_rules
 from colchis.specs.schema import schema
+from colchis_master.tasks.simulate import read_scenario
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGES = ("constraints.md", "specs.md")
@@ -48,6 +49,14 @@ def test_yaml_is_read_and_fits_the_schema(page: str, body: str) -> None:
         Draft202012Validator(schema("cluster")).validate(plain)
     else:
         assert len(parse_rules(plain["constraints"])) == len(plain["constraints"])
+
+
+def test_the_scenario_is_read_and_fits_the_schema(tmp_path: Path) -> None:
+    [(_, body)] = blocks("yaml scenario")
+    Draft202012Validator(schema("scenario")).validate(yaml.safe_load(body))
+    file = tmp_path / "scenario.yaml"
+    file.write_text(body)
+    assert [job.name for job in read_scenario(file).jobs] == ["train", "score"]
 
 
 @pytest.mark.parametrize(
