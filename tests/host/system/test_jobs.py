@@ -20,6 +20,7 @@ from colchis.jobs.client import Client
 from colchis.jobs.futures import JobFuture
 from tests.host.system.lab import DEADLINE, Lab, alive, until
 
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 POOL = {
     "app": "pool",
     "kind": "service",
@@ -176,6 +177,22 @@ def test_a_driver_script_is_an_app(lab: JobLab, client: Client, tmp_path: Path) 
     assert lab.run("logs", "driver/main/0").stdout == "[(0, 18), (1, 12), (2, 15)]\n"
     lab.stop("driver")
     assert client.status().jobs == []
+
+
+def test_an_example_finds_the_cluster_by_the_connection_file(
+    lab: JobLab, client: Client, tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("the cat and the hat\n")
+    found = subprocess.run(
+        [sys.executable, EXAMPLES / "wordcount/wordcount.py", "--cluster", "--top=1", text],
+        env=lab.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+    assert (found.returncode, found.stdout.split()) == (0, ["2", "the"]), found.stderr
 
 
 class Middle:
