@@ -4,12 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from colchis_agent.cgroups import CgroupTree
 
 T = TypeVar("T")
-DEADLINE = 60.0
+DEADLINE = 90.0
 PAUSE = 0.02
 
 BURN = "while True: pass"
@@ -23,6 +24,15 @@ def wait_for(condition: Callable[[], T], what: str = "condition") -> T:
         assert time.monotonic() < end, f"waited in vain: {what}"
         time.sleep(PAUSE)
     return value
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs that is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def python(code: str) -> list[str]:

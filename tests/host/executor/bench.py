@@ -1,7 +1,6 @@
 """A job service of a few lines, to hold a real executor in the hand."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import zmq
 
 from colchis.wire import tasks as wire
 from colchis.wire.work import EPOCH_SHIFT, Input, Kind, Work
+from tests.host.support import alive, wait_for
 
 PATIENCE = 60.0
 EPOCH = 7
@@ -159,18 +159,3 @@ def descendants(pid: int) -> set[int]:
     for child in map(int, children):
         found |= {child} | descendants(child)
     return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)

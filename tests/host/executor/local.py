@@ -11,7 +11,8 @@ from typing import Any
 import colchis.jobs
 from colchis.jobs.client import Client
 from colchis.wire.jobs import JobStatus
-from tests.host.executor.bench import alive, descendants, wait_for
+from tests.host.executor.bench import descendants
+from tests.host.support import alive, wait_for
 
 
 @contextmanager

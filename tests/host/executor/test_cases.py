@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.executor.bench import wait_for
 from tests.host.executor.local import cluster, job_status, shows, start, states
+from tests.host.support import wait_for
 
 LEAN = {"spares": 1}
 

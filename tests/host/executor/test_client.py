@@ -18,8 +18,8 @@ from colchis.errors import ColchisError, InputError
 from colchis.jobs.client import Client
 from colchis.jobs.failures import TaskFailedError
 from colchis.jobs.sources import Folder, Generator
-from tests.host.executor.bench import alive, wait_for
 from tests.host.executor.local import cluster, job_status, shows, start, states
+from tests.host.support import alive, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from colchis.wire import tasks as wire
 from colchis.wire.messages import ExecutorSample
 from colchis.wire.work import Stored
-from tests.host.executor.bench import Bench, alive, bench, descendants, wait_for
+from tests.host.executor.bench import Bench, bench, descendants
+from tests.host.support import alive, wait_for
 
 
 @pytest.fixture

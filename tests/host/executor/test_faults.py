@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from colchis.jobs.client import Client
-from tests.host.executor.bench import wait_for
 from tests.host.executor.local import cluster, shows, start, states
+from tests.host.support import wait_for
 
 
 def kill_executor(client: Client, name: str = "e0", *, restart: bool = True) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from colchis.wire import tasks as wire
-from tests.host.executor.bench import bench, wait_for
+from tests.host.executor.bench import bench
 from tests.host.executor.test_executor import stuck
+from tests.host.support import wait_for
 
 ROOTS = {"v1": Path("/sys/fs/cgroup/freezer"), "v2": Path("/sys/fs/cgroup")}
 

@@ -9,7 +9,7 @@ from colchis.errors import ColchisError, InputError
 from colchis.jobs.local import LocalCluster
 from colchis.jobs.secure import sockets_for
 from colchis.wire.keys import generate, write_pair, write_public
-from tests.host.executor.bench import wait_for
+from tests.host.support import wait_for
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from colchis.errors import ColchisError
 from colchis.jobs.sources import Mqtt
-from tests.host.executor.bench import wait_for
+from tests.host.support import wait_for
 
 CONNECT, SUBSCRIBE = 1, 8
 

@@ -1,12 +1,10 @@
 """A master that is killed comes back with all it had; no container notices."""
 
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from colchis.cli.credentials import make_secrets
 from colchis.client.connection import Connection
 from colchis.client.http import Client, Unreachable
+from tests.host.support import alive, wait_for
 
 PATIENCE = 90.0
 NODES = ("n1", "n2")
@@ -111,21 +110,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def wait_for(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def answers(machine: Machine) -> bool:
