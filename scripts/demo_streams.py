@@ -20,14 +20,14 @@ from colchis.wire.jobs import Told
 POLICIES = ("fifo", "fair", "kill", "lma")
 CORES = 2
 BATCH_TASKS = 4
-BATCH_RECORDS = 700
+BATCH_RECORDS = 600
 BATCH_RECORD = 0.001
-STREAM_RECORDS = 32
+STREAM_RECORDS = 24
 STREAM_RECORD = 0.004
 RATE = 20.0
 """Records of the stream in a second."""
 
-EVERY = 0.4
+EVERY = 0.3
 HEAD_START = 0.3
 PATIENCE = 120.0
 
