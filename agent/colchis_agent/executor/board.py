@@ -1,13 +1,15 @@
 """Memory that the supervisor shares with its slot processes: one line per slot.
 
 The supervisor writes the *order* byte, the slot everything else, so that neither undoes the
-other's word. Both bytes lie in one 32-bit word, which is all that an iterator tests.
+other's word; the limit is the supervisor's, too. Both bytes lie in one 32-bit word, which is all
+that an iterator tests.
 
 ========  ======  =================================================
 offset    size    meaning
 ========  ======  =================================================
 0         1       order: 0 go on, 1 suspend, 2 cancel
 1         1       asked: progress is wanted; the slot clears it
+4         4       limit: tasks of the running lot that may be begun
 8         8       seconds spent in garbage collection (double)
 16        8       progress of the running task, 0 to 1, or -1 (double)
 ========  ======  =================================================
@@ -18,6 +20,8 @@ import struct
 
 LINE = 64
 ORDER_NONE, ORDER_SUSPEND, ORDER_CANCEL = 0, 1, 2
+NO_LIMIT = 2**32 - 1
+_WORD = struct.Struct("<I")
 _DOUBLE = struct.Struct("<d")
 
 
@@ -54,6 +58,7 @@ class Line:
         """A line for a new process."""
         self._map[self._offset : self._offset + LINE] = bytes(LINE)
         self.progress = -1.0
+        self.limit = NO_LIMIT
 
     @property
     def order(self) -> int:
@@ -72,6 +77,15 @@ class Line:
     @asked.setter
     def asked(self, value: bool) -> None:
         self._map[self._offset + 1] = value
+
+    @property
+    def limit(self) -> int:
+        """How many tasks of the running lot may be begun."""
+        return int(_WORD.unpack_from(self._map, self._offset + 4)[0])
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        _WORD.pack_into(self._map, self._offset + 4, value)
 
     @property
     def gc_seconds(self) -> float:

@@ -1,6 +1,8 @@
 """Messages between the supervisor and a slot process, over a stream socket pair.
 
-Each frame is its length in four bytes, then MessagePack. Both ends belong to the executor, but a
+Each frame is its length in four bytes, then MessagePack. A second socket pair, *aside*, takes the
+results of a lot while it goes on: nobody is woken by them, and the supervisor reads them now and
+then, and always before what comes over the first. Both ends belong to the executor, but a
 slot runs users' code: the supervisor checks what it reads like anything else from outside.
 """
 
@@ -12,7 +14,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from colchis.wire.work import MAX_INLINE, MAX_MESSAGE, Count, Failure, Name, Work
+from colchis.wire.work import MAX_INLINE, MAX_LOT, MAX_MESSAGE, Count, Failure, Name, Work
 
 LENGTH = struct.Struct("<I")
 
@@ -22,10 +24,11 @@ class ChannelError(Exception):
 
 
 class Start(Struct, frozen=True, tag=1, array_like=True):
-    """Begin an attempt."""
+    """Begin an attempt; ``more`` are the further tasks of a lot."""
 
     attempt: Count
     work: Work
+    more: Annotated[list[Work], Meta(max_length=MAX_LOT)] = []
 
 
 class Go(Struct, frozen=True, tag=2, array_like=True):
@@ -81,7 +84,22 @@ class Starved(Struct, frozen=True, tag=6, array_like=True):
     key: Name
 
 
-FromSlot = Ready | Parked | Returned | Raised | Unwound | Starved
+class Part(Struct, frozen=True, tag=7, array_like=True):
+    """The results of one task of a lot that goes on, or is cut; sent aside."""
+
+    attempt: Count
+    index: Count
+    results: list[Annotated[bytes, Meta(max_length=MAX_INLINE)] | Count]
+    seconds: float
+
+
+class Cut(Struct, frozen=True, tag=8, array_like=True):
+    """The lot has ended before its last task: the flag was set, or the rest was given back."""
+
+    attempt: Count
+
+
+FromSlot = Ready | Parked | Returned | Raised | Unwound | Starved | Part | Cut
 
 _encoder = msgspec.msgpack.Encoder()
 _to_slot: msgspec.msgpack.Decoder[ToSlot] = msgspec.msgpack.Decoder(ToSlot)
@@ -97,13 +115,18 @@ def frame(message: ToSlot | FromSlot) -> bytes:
 class SlotEnd:
     """The slot's end: blocking, one message at a time."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, aside: socket.socket) -> None:
         self._socket = sock
+        self._aside = aside
         self._buffer = bytearray()
 
     def send(self, message: FromSlot) -> None:
         """Send one message, however long it takes."""
         self._socket.sendall(frame(message))
+
+    def tell(self, message: Part) -> None:
+        """Send aside."""
+        self._aside.sendall(frame(message))
 
     def receive(self) -> ToSlot:
         """The next order; raises ChannelError when the supervisor is gone."""
@@ -122,8 +145,9 @@ class SlotEnd:
             buffer += data
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Let go of the sockets."""
         self._socket.close()
+        self._aside.close()
 
 
 class SupervisorEnd:

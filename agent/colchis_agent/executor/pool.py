@@ -33,6 +33,7 @@ class Handle:
     line_number: int
     line: Line
     end: SupervisorEnd
+    aside: SupervisorEnd
     log: int
     pid: int = 0
     pidfd: int = -1
@@ -83,6 +84,7 @@ class Pool:
         """Order a slot process; it says Ready on its channel."""
         line_number = self._free_lines.pop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        aside, their_aside = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         log = os.open(
             self._logs / f"slot-{line_number}.log",
             os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC,
@@ -90,15 +92,16 @@ class Pool:
         )
         line = self.board.line(line_number)
         line.reset()
-        handle = Handle(number, line_number, line, SupervisorEnd(ours), log)
+        handle = Handle(number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log)
         self.handles[number] = handle
         order = b"f %d %d" % (number, line_number)
         try:
-            socket.send_fds(self.control, [order], [theirs.fileno(), log])
+            socket.send_fds(self.control, [order], [theirs.fileno(), their_aside.fileno(), log])
         except OSError as error:
             raise ZygoteGoneError(str(error)) from None
         finally:
             theirs.close()
+            their_aside.close()
         return handle
 
     def news(self) -> tuple[Handle, int] | None:
@@ -119,6 +122,7 @@ class Pool:
         """Forget a process that has ended."""
         del self.handles[handle.number]
         handle.end.close()
+        handle.aside.close()
         os.close(handle.log)
         if handle.pidfd >= 0:
             os.close(handle.pidfd)

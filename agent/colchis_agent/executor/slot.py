@@ -26,9 +26,11 @@ from colchis.jobs.task import TaskCancelledError, point
 from colchis.wire.work import MAX_INLINE, MAX_RESULT, Failure, Input, Stored, Work
 from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, Line
 from colchis_agent.executor.channel import (
+    Cut,
     FromSlot,
     Go,
     Parked,
+    Part,
     Raised,
     Returned,
     Start,
@@ -64,6 +66,9 @@ class Channel(Protocol):
 
     def send(self, message: FromSlot) -> None:
         """Tell."""
+
+    def tell(self, message: Part) -> None:
+        """Tell without waking."""
 
     def receive(self) -> ToSlot:
         """Wait for an order."""
@@ -120,6 +125,7 @@ class Hub:
         self._cache: OrderedDict[str, Callable[..., Any]] = OrderedDict()
         self._parked: dict[int, greenlet] = {}
         self._records: dict[int, Records] = {}
+        self._short: set[int] = set()
         self._current = -1
         self._hub = getcurrent()
         self._main = threading.get_ident()
@@ -134,7 +140,7 @@ class Hub:
             order = self._channel.receive()
             if isinstance(order, Start):
                 task = greenlet(self._perform)
-                argument: object = order.work
+                argument: object = order
             else:
                 task = self._parked.pop(order.attempt)
                 argument = isinstance(order, Go)
@@ -145,9 +151,12 @@ class Hub:
                 # The task forked, and its child came back here as if it were the slot.
                 os._exit(0)
             if answer is _PARKED:
+                # The rest of a lot is given back with every suspension.
+                self._short.add(order.attempt)
                 answer = Parked(order.attempt)
             else:
                 self._records.pop(order.attempt, None)
+                self._short.discard(order.attempt)
                 sys.stdout.flush()
             self._channel.send(answer)
 
@@ -172,13 +181,28 @@ class Hub:
                 return
         raise TaskCancelledError
 
-    def _perform(self, work: Work) -> FromSlot:
-        """The body of a task's greenlet; what it returns goes to the supervisor."""
-        attempt = self._current
+    def _perform(self, order: Start) -> FromSlot:
+        """The body of an attempt's greenlet; what it returns goes to the supervisor."""
+        attempt, line = order.attempt, self._line
+        answer = self._try(attempt, attempt, order.work)
+        for index, work in enumerate(order.more, 1):
+            if not isinstance(answer, Returned) or os.getpid() != self._pid:
+                break
+            sys.stdout.flush()
+            # Told first, then the limit is read: see ``Supervisor._give_back``.
+            self._channel.tell(Part(attempt, index - 1, answer.results, answer.seconds))
+            if line.order != ORDER_NONE or index >= line.limit or attempt in self._short:
+                return Cut(attempt)
+            line.progress = -1.0
+            answer = self._try(attempt, attempt + index, work)
+        return answer
+
+    def _try(self, attempt: int, number: int, work: Work) -> FromSlot:
+        """One task; ``number`` names its results."""
         began = time.monotonic()
         try:
             value = self._call(attempt, work)
-            results = self._keep(attempt, work, value)
+            results = self._keep(number, work, value)
         except TaskCancelledError:
             return Unwound(attempt)
         except InputLostError as error:
@@ -201,13 +225,13 @@ class Hub:
     def _load(self, item: Input) -> Any:
         return pickle.loads(item if isinstance(item, bytes) else self._results.get(item))  # noqa: S301 - the one place where users' data is meant to be unpickled
 
-    def _keep(self, attempt: int, work: Work, value: Any) -> list[bytes | int]:
+    def _keep(self, number: int, work: Work, value: Any) -> list[bytes | int]:
         if not work.buckets:
-            return [self._keep_one(f"{attempt}.0", value)]
+            return [self._keep_one(f"{number}.0", value)]
         values = list(value)
         if len(values) != work.buckets:
             raise ValueError(f"{len(values)} buckets instead of {work.buckets}")
-        return [self._keep_one(f"{attempt}.{i}", one) for i, one in enumerate(values)]
+        return [self._keep_one(f"{number}.{i}", one) for i, one in enumerate(values)]
 
     def _keep_one(self, key: str, value: Any) -> bytes | int:
         data = dumps(value)

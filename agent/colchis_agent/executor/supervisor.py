@@ -17,9 +17,11 @@ import zmq
 from colchis.jobs.sockets import arrived, send
 from colchis.wire import tasks as wire
 from colchis.wire.codec import WireError
-from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure, Input, Stored, Work
+from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure
 from colchis_agent.executor import channel, events
 from colchis_agent.executor.core import ExecutorCore
+from colchis_agent.executor.events import Rung
+from colchis_agent.executor.lots import Lots, results_of
 from colchis_agent.executor.pool import Handle, Pool
 from colchis_agent.executor.pulse import Pulse, status_of
 from colchis_agent.executor.store import Store
@@ -28,7 +30,7 @@ log = structlog.get_logger("executor")
 
 FREEZE_POLL = 0.001
 """Seconds between looks at a process that is being frozen."""
-CANCELLED, STARVED = object(), object()
+CANCELLED = object()
 
 
 class Supervisor:
@@ -60,7 +62,8 @@ class Supervisor:
         self._incarnation = os.urandom(8).hex()
         self._unsent: list[bytes] = []
         self._stopping = False
-        self._work: dict[int, Work] = {}
+        self._lots = Lots(self._send, pool.kill, store.address)
+        self._work: dict[int, wire.Launch] = {}
         self._freezing: set[int] = set()
         self._poller = zmq.Poller()
         self._poller.register(service, zmq.POLLIN)
@@ -117,6 +120,8 @@ class Supervisor:
                     self._serve_slot(self._by_fd[source], mask)
             self._look_at_freezing()
             now = time.monotonic()
+            if self._lots.due is not None and self._lots.due <= now:
+                self._lots.look(now)
             deadline = self._core.next_deadline()
             if deadline is not None and deadline <= now:
                 self._feed(events.Tick())
@@ -138,6 +143,8 @@ class Supervisor:
         deadline = self._core.next_deadline()
         if deadline is not None:
             due = min(due, deadline)
+        if self._lots.due is not None:
+            due = min(due, self._lots.due)
         wait = due - time.monotonic()
         if self._freezing:
             wait = min(wait, FREEZE_POLL)
@@ -205,7 +212,7 @@ class Supervisor:
         if order.attempt >> EPOCH_SHIFT != self._epoch:
             log.warning("order of another epoch dropped", attempt=order.attempt)
             return
-        self._work[order.attempt] = order.work
+        self._work[order.attempt] = order
         self._feed(events.Launch(order.attempt))
 
     def _function(self, order: wire.Function) -> None:
@@ -221,6 +228,7 @@ class Supervisor:
         handle, status = news
         # What it said before it ended comes first.
         self._read_slot(handle)
+        self._lots.read(handle)
         self._unwatch(handle)
         self._freezing.discard(handle.number)
         self._feed(events.ProcessExited(handle.number, status))
@@ -237,6 +245,7 @@ class Supervisor:
         number = handle.number
         try:
             for message in handle.end.receive():
+                self._lots.read(handle)
                 if isinstance(message, channel.Ready):
                     handle.base_memory = self._pool.memory(handle)
                     self._feed(events.ProcessReady(number))
@@ -277,7 +286,9 @@ class Supervisor:
     def _run_task(self, what: events.Run) -> None:
         handle = self._pool.handles[what.process]
         self._pool.begin_task(handle)
-        self._order(handle, channel.Start(what.attempt, self._work.pop(what.attempt)))
+        order = self._work.pop(what.attempt)
+        self._lots.begin(what.attempt, handle, 1 + len(order.more))
+        self._order(handle, channel.Start(what.attempt, order.work, order.more))
 
     def _continue(self, what: events.Continue) -> None:
         self._order(self._pool.handles[what.process], channel.Go(what.attempt))
@@ -307,6 +318,11 @@ class Supervisor:
         self._pool.kill(self._pool.handles[what.process])
 
     def _report_suspended(self, what: events.ReportSuspended) -> None:
+        if what.rung is not Rung.HELD:
+            self._lots.give_back(what.attempt)
+        elif self._work[what.attempt].more:
+            self._work[what.attempt] = wire.Launch(what.attempt, self._work[what.attempt].work)
+            self._send(wire.Given(what.attempt, 1))
         memory = self._pulse.suspended(what.attempt, what.process)
         self._send(wire.Suspended(what.attempt, what.rung.value, memory))
 
@@ -317,14 +333,13 @@ class Supervisor:
     def _report_ended(self, what: events.ReportEnded) -> None:
         attempt, outcome = what.attempt, what.outcome
         self._pulse.ended(attempt)
+        number = attempt + self._lots.done(attempt)
+        self._lots.end(attempt)
         if isinstance(outcome, channel.Returned):
-            results: list[Input] = [
-                one
-                if isinstance(one, bytes)
-                else Stored(f"{attempt}.{bucket}", one, self._store.address)
-                for bucket, one in enumerate(outcome.results)
-            ]
+            results = results_of(number, outcome.results, self._store.address)
             self._send(wire.Finished(attempt, results, outcome.seconds))
+        elif isinstance(outcome, channel.Cut):
+            self._send(wire.Finished(attempt, []))
         elif isinstance(outcome, channel.Raised):
             self._send(wire.Failed(attempt, self._placed(outcome.failure, what.process)))
         elif isinstance(outcome, channel.Starved):
@@ -334,6 +349,7 @@ class Supervisor:
 
     def _report_died(self, what: events.ReportDied) -> None:
         self._pulse.ended(what.attempt)
+        self._lots.end(what.attempt)
         self._work.pop(what.attempt, None)
         if what.cancelled:
             self._send(wire.Cancelled(what.attempt))
@@ -343,6 +359,7 @@ class Supervisor:
 
     def _report_lost(self, what: events.ReportLost) -> None:
         self._pulse.ended(what.attempt)
+        self._lots.end(what.attempt)
         self._send(wire.Lost(what.attempt))
 
     def _placed(self, failure: Failure, process: int) -> Failure:

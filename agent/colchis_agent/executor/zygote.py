@@ -3,7 +3,7 @@
 It is forked from the supervisor before that has any thread or socket, has imported what every
 task needs, and then only forks and reaps. Orders and news travel over a SEQPACKET socket pair:
 
-* ``f NUMBER LINE`` with two descriptors (the slot's channel, its log): fork a slot process;
+* ``f NUMBER LINE`` with three descriptors (the slot's channel, aside, log): fork a slot process;
 * ``p NUMBER PID`` with a pidfd: it is forked;
 * ``x NUMBER STATUS``: it ended, with an exit code or minus a signal.
 """
@@ -74,21 +74,21 @@ class Zygote:
                     return
 
     def _serve(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._control, 256, 2)
+        data, descriptors, _, _ = socket.recv_fds(self._control, 256, 3)
         if not data:
             return False
         _, number, line = data.split()
-        channel, log = descriptors
+        channel, aside, log = descriptors
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                self._be_slot(int(line), channel, log)
+                self._be_slot(int(line), channel, aside, log)
                 status = 0
             finally:
                 os._exit(status)
-        os.close(channel)
-        os.close(log)
+        for descriptor in descriptors:
+            os.close(descriptor)
         self._numbers[pid] = int(number)
         # The child cannot be reaped before the next turn, so the pid is surely its own.
         pidfd = os.pidfd_open(pid)
@@ -112,7 +112,7 @@ class Zygote:
                     os.killpg(pid, signal.SIGKILL)
                 self._control.send(b"x %d %d" % (number, code))
 
-    def _be_slot(self, line: int, channel: int, log: int) -> None:
+    def _be_slot(self, line: int, channel: int, aside: int, log: int) -> None:
         parent = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -131,7 +131,7 @@ class Zygote:
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         faulthandler.enable(sys.stderr)
-        end = SlotEnd(socket.socket(fileno=channel))
+        end = SlotEnd(socket.socket(fileno=channel), socket.socket(fileno=aside))
         os.register_at_fork(after_in_child=end.close)
         own = self._board.line(line)
         watch_garbage_collection(own)

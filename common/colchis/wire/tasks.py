@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from colchis.wire.codec import Codec
 from colchis.wire.work import (
+    MAX_LOT,
     MAX_MESSAGE,
     PROTOCOL,
     Address,
@@ -47,7 +48,7 @@ class Attempted(Struct, frozen=True, array_like=True):
     attempt: Count
     phase: Name
     memory: Count
-    progress: float = -1.0
+    progress: Annotated[float, Meta(ge=-1, le=1)] = -1.0
 
 
 class Heartbeat(Struct, frozen=True, tag="beat"):
@@ -75,8 +76,30 @@ class Resumed(Struct, frozen=True, tag="resumed"):
     attempt: Count
 
 
+class Parts(Struct, frozen=True, tag="parts"):
+    """Results of a lot's tasks from ``first`` on, which took ``seconds``; the lot goes on.
+
+    Whatever message ends the attempt is about the task after those reported so far.
+    """
+
+    attempt: Count
+    first: Count
+    results: Annotated[list[list[Input]], Meta(max_length=MAX_LOT)]
+    seconds: Seconds = 0.0
+
+
+class Given(Struct, frozen=True, tag="given"):
+    """A lot's tasks from ``kept`` on will not be begun in it: they may run elsewhere."""
+
+    attempt: Count
+    kept: Annotated[int, Meta(ge=1, le=MAX_LOT)]
+
+
 class Finished(Struct, frozen=True, tag="finished"):
-    """The attempt's results, one per bucket: the value where it is small, else where it is."""
+    """The attempt's results, one per bucket: the value where it is small, else where it is.
+
+    None at all: a lot has ended before this task was begun, in order to make room.
+    """
 
     attempt: Count
     results: list[Input]
@@ -119,6 +142,8 @@ FromExecutor: TypeAlias = (
     | Heartbeat
     | Suspended
     | Resumed
+    | Parts
+    | Given
     | Finished
     | Failed
     | Cancelled
@@ -161,10 +186,11 @@ class DropFunction(Struct, frozen=True, tag="drop-function"):
 
 
 class Launch(Struct, frozen=True, tag="launch"):
-    """Begin an attempt."""
+    """Begin an attempt; with ``more``, one at a lot of tasks, this one first."""
 
     attempt: Count
     work: Work
+    more: Annotated[list[Work], Meta(max_length=MAX_LOT)] = []
 
 
 class Suspend(Struct, frozen=True, tag="suspend"):

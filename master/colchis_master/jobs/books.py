@@ -1,7 +1,7 @@
 """What the parts of the job core share: everything that is known, and what is to be said."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 from colchis.wire import jobs as ask
@@ -56,6 +56,19 @@ class Attempt:
     number: int
     executor: str
     digest: str
+    riders: list[tuple[Task, int]] = field(default_factory=list)
+    """Further tasks of its lot, each with the number of its try."""
+    done: int = 0
+    """Tasks of its lot that are done, while it goes on."""
+
+    def place(self, index: int) -> tuple[Task, int]:
+        """A task of the lot, with the number of its try."""
+        return self.riders[index - 1] if index else (self.task, self.number)
+
+    @property
+    def current(self) -> Task:
+        """The task at hand."""
+        return self.place(min(self.done, len(self.riders)))[0]
 
 
 class Books:

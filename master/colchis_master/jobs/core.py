@@ -10,17 +10,23 @@ import structlog
 
 from colchis.errors import ColchisError
 from colchis.wire import tasks as wire
-from colchis.wire.work import Work
+from colchis.wire.work import MAX_LOT, Work
 from colchis_master.jobs.books import Attempt, Books, Output, ToExecutor
 from colchis_master.jobs.clients import Clients
 from colchis_master.jobs.executors import Executors
 from colchis_master.jobs.graph import Jobs, inputs_of
 from colchis_master.jobs.state import Job, Task
+from colchis_master.jobs.state import TaskState as JobTaskState
 from colchis_master.tasks import events as sched
 from colchis_master.tasks.scheduler import TaskScheduler
 from colchis_master.tasks.story import Entry
 
 log = structlog.get_logger("jobs")
+
+LOT = 0.005
+"""Seconds of work that are sent to a slot at once."""
+MAX_LOT_BYTES = 2**18
+"""Bytes of payloads in a lot, if all were as long as the first."""
 
 
 class JobCore:
@@ -87,8 +93,12 @@ class JobCore:
     def _carry_out(self, instruction: sched.Instruction) -> None:
         found = self.books.tasks.get(instruction.task)
         if isinstance(instruction, sched.Launch):
-            if found is not None:
+            if found is not None and found[1].state is JobTaskState.READY:
                 self._launch(*found, instruction)
+            else:
+                # Done in a lot before the executor was lost, maybe with its whole job.
+                ended = sched.TaskFinished(self.books.id(), instruction.task, instruction.attempt)
+                self.books.tell(ended)
             return
         attempt = self._find_attempt(found, instruction)
         if attempt is None:
@@ -112,11 +122,11 @@ class JobCore:
         self, found: tuple[Job, Task] | None, instruction: sched.Instruction
     ) -> tuple[int, Task] | None:
         if found is not None and found[1].attempt is not None:
-            return found[1].attempt, found[1]
+            return found[1].attempt, self.books.attempts[found[1].attempt].current
         # Its job has ended: a look through all attempts, which is rare.
         for number, attempt in self.books.attempts.items():
             if attempt.task.id == instruction.task and attempt.number == instruction.attempt:
-                return number, attempt.task
+                return number, attempt.current
         return None
 
     def _launch(self, job: Job, task: Task, order: sched.Launch) -> None:
@@ -132,8 +142,49 @@ class JobCore:
         digest = stage.spec.function
         for message in executor.begin(number, digest, self.books.functions[digest]):
             self.books.say(ToExecutor(order.executor, message))
-        self.books.attempts[number] = Attempt(task, job, order.attempt, order.executor, digest)
+        riders = self._riders(job, task)
+        self.books.attempts[number] = Attempt(
+            task, job, order.attempt, order.executor, digest, riders
+        )
+        for rider, tried in riders:
+            self.books.number()
+            rider.number, rider.executor, rider.reason = tried, order.executor, order.reason
         task.attempt, task.executor, task.reason = number, order.executor, order.reason
         task.shown = "running"
         work = Work(stage.spec.kind, digest, inputs, stage.spec.buckets)
-        self.books.say(ToExecutor(order.executor, wire.Launch(number, work)))
+        payloads = stage.spec.payloads
+        more = [
+            Work(stage.spec.kind, digest, [payloads[rider.index]], stage.spec.buckets)
+            for rider, _ in riders
+        ]
+        self.books.say(ToExecutor(order.executor, wire.Launch(number, work, more)))
+
+    def _riders(self, job: Job, task: Task) -> list[tuple[Task, int]]:
+        """Further tasks of a stage of short ones, to be sent along in one message.
+
+        As many as take :data:`LOT` seconds together, and at most half of what each slot may
+        expect of those that wait, so that all slots end at about the same time.
+        """
+        stage = job.stages[task.stage]
+        if not 0 < stage.pace < LOT / 2 or stage.after:
+            return []
+        slots = sum(executor.cores for executor in self.books.executors.values())
+        share = self._scheduler.waiting_with(task.id) // (2 * slots)
+        most = min(
+            share,
+            int(LOT / stage.pace),
+            MAX_LOT,
+            MAX_LOT_BYTES // (1 + len(stage.spec.payloads[task.index])),
+        )
+        if most < 1:
+            return []
+        riders, done = [], []
+        for name, tried in self._scheduler.take_along(task.id, most):
+            rider = self.books.tasks[name][1]
+            if rider.state is JobTaskState.READY:
+                riders.append((rider, tried))
+            else:
+                done.append((name, tried))
+        if done:
+            self.books.tell(sched.LotAdvanced(self.books.id(), finished=tuple(done)))
+        return riders

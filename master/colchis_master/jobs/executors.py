@@ -2,11 +2,11 @@
 
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
-from colchis.wire.work import EPOCH_SHIFT, PROTOCOL
+from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Input
 from colchis_master.jobs.books import Attempt, Books, ToClient, ToExecutor
 from colchis_master.jobs.graph import Jobs
 from colchis_master.jobs.peers import Executor
-from colchis_master.jobs.state import TaskState, Turn
+from colchis_master.jobs.state import Job, Task, TaskState, Turn
 from colchis_master.tasks import events as sched
 
 
@@ -56,11 +56,17 @@ class Executors:
         executor = self._books.executors.pop(name, None)
         if executor is None:
             return
+        back: list[tuple[str, int]] = []
         for number in executor.attempts:
             attempt = self._books.attempts.pop(number)
+            back += [(task.id, tried) for task, tried in attempt.riders[max(0, attempt.done - 1) :]]
             if attempt.task.attempt == number:
-                attempt.task.attempt, attempt.task.shown = None, "pending"
+                attempt.task.attempt = None
+                if not attempt.done:
+                    attempt.task.shown = "pending"
         self._books.tell(sched.ExecutorLost(self._books.id(), name))
+        if back:
+            self._books.tell(sched.LotAdvanced(self._books.id(), returned=tuple(back)))
         for job in self._books.jobs.values():
             if not job.over:
                 self._jobs.lose_results(job, executor.address)
@@ -71,6 +77,8 @@ class Executors:
         executor.heard = self._books.now = now
         if isinstance(message, wire.Finished):
             self._finished(message)
+        elif isinstance(message, wire.Parts):
+            self._parts(message)
         elif isinstance(message, wire.Suspended):
             self._suspended(message)
         elif isinstance(message, wire.Heartbeat):
@@ -87,6 +95,8 @@ class Executors:
                 self._tell_failed(attempt, retry=True)
         elif isinstance(message, wire.InputLost):
             self._input_lost(message)
+        elif isinstance(message, wire.Given):
+            self._given(message)
         elif isinstance(message, wire.Leave):
             self.lost(name)
 
@@ -99,36 +109,95 @@ class Executors:
         if executor is not None:
             executor.end(number, attempt.digest)
         if attempt.task.attempt == number:
-            attempt.task.attempt, attempt.task.shown = None, "pending"
-        return attempt
+            attempt.task.attempt = None
+            if not attempt.done:
+                attempt.task.shown = "pending"
+        return self._end_lot(attempt) if attempt.riders or attempt.done else attempt
+
+    def _end_lot(self, attempt: Attempt) -> Attempt | None:
+        """Settle all tasks of a lot but the one at hand, which the end of the attempt is about.
+
+        None where none was at hand any more.
+        """
+        done, job = attempt.done, attempt.job
+        rest = attempt.riders[done:]
+        if rest:
+            back = tuple((task.id, tried) for task, tried in rest)
+            self._books.tell(sched.LotAdvanced(self._books.id(), returned=back))
+        if not done:
+            return attempt
+        # The first task was done before; now its slot is free. Its result may be lost again.
+        again = attempt.task.state is TaskState.READY and not job.over
+        first, number = attempt.task.id, attempt.number
+        self._books.tell(
+            sched.TaskFailed(self._books.id(), first, number, retry=True)
+            if again
+            else sched.TaskFinished(self._books.id(), first, number)
+        )
+        if done > len(attempt.riders):
+            return None
+        task, tried = attempt.place(done)
+        return Attempt(task, job, tried, attempt.executor, attempt.digest)
+
+    def _parts(self, message: wire.Parts) -> None:
+        attempt = self._books.attempts.get(message.attempt)
+        if attempt is None or message.first != attempt.done or not message.results:
+            return
+        job = attempt.job
+        job.stages[attempt.task.stage].took(message.seconds / len(message.results))
+        finished: list[tuple[str, int]] = []
+        for results in message.results[: 1 + len(attempt.riders) - attempt.done]:
+            task, tried = attempt.place(attempt.done)
+            if attempt.done:
+                finished.append((task.id, tried))
+            attempt.done += 1
+            self._take_results(job, task, results)
+        if finished:
+            self._books.tell(sched.LotAdvanced(self._books.id(), finished=tuple(finished)))
+
+    def _given(self, message: wire.Given) -> None:
+        attempt = self._books.attempts.get(message.attempt)
+        if attempt is None or message.kept <= attempt.done:
+            return
+        rest = attempt.riders[message.kept - 1 :]
+        del attempt.riders[message.kept - 1 :]
+        back = tuple((task.id, tried) for task, tried in rest)
+        self._books.tell(sched.LotAdvanced(self._books.id(), returned=back))
 
     def _finished(self, message: wire.Finished) -> None:
         attempt = self._end_attempt(message.attempt)
         if attempt is None:
             return
         job, task = attempt.job, attempt.task
+        if not message.results:
+            self._tell_failed(attempt, retry=True)
+            return
+        job.stages[task.stage].took(message.seconds)
         self._books.tell(sched.TaskFinished(self._books.id(), task.id, attempt.number))
+        self._take_results(job, task, message.results)
+
+    def _take_results(self, job: Job, task: Task, results: list[Input]) -> None:
         if job.over or task.state is not TaskState.READY:
             return
         task.turn(Turn.FINISH)
-        task.results = message.results
+        task.results = results
         task.shown = ""
         stage = job.stages[task.stage]
         stage.left -= 1
         if task.stage in job.spec.deliver:
-            done = ask.TaskDone(job.id, task.stage, task.index, message.results)
+            done = ask.TaskDone(job.id, task.stage, task.index, results)
             self._books.say(ToClient(job.client, done))
         if stage.complete:
             self._jobs.hand_over(job)
         elif stage.before:
-            self._jobs.fetch_early(job, stage, message.results)
+            self._jobs.fetch_early(job, stage, results)
 
     def _suspended(self, message: wire.Suspended) -> None:
         attempt = self._books.attempts.get(message.attempt)
         if attempt is None:
             return
-        attempt.task.shown = "suspended"
-        attempt.task.memory = message.memory
+        attempt.current.shown = "suspended"
+        attempt.current.memory = message.memory
         self._books.tell(
             sched.Suspended(
                 self._books.id(), attempt.task.id, attempt.number, memory_bytes=message.memory
@@ -146,7 +215,7 @@ class Executors:
             attempt = self._books.attempts.get(one.attempt)
             if attempt is None:
                 continue
-            attempt.task.memory = one.memory
+            attempt.current.memory = one.memory
             if one.progress >= 0:
                 self._books.tell(
                     sched.Progress(

@@ -5,6 +5,7 @@ entry of a ranking instead of all executors. Nothing is decided here.
 """
 
 from heapq import heappop, heappush
+from itertools import islice
 
 from colchis_master.tasks.lifecycle import HOLDS_SLOT, Step, TaskState, after
 from colchis_master.tasks.policies.base import Policy
@@ -97,6 +98,16 @@ class Book:
         self.queue.remove(task)
         task.executor = executor
         self._enter(task, now)
+
+    def ride(self, leader: Task, most: int) -> list[Task]:
+        """Let up to so many pending tasks of the same stage go along with a running one."""
+        stage = leader.stage
+        prefer = leader.prefer if self.policy.local else None
+        riders = list(islice(stage.pending.get(prefer, {}).values(), most))
+        for task in riders:
+            task.state = after(task.state, Step.RIDE)
+            self.queue.remove(task)
+        return riders
 
     def order_suspend(self, task: Task, claim: str) -> None:
         """The slot is still held, the memory already charged."""

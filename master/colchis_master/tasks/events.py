@@ -87,6 +87,18 @@ class TaskFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class LotAdvanced:
+    """News of tasks that go along with others, each by its name and the number of its attempt.
+
+    ``finished`` are done, ``returned`` have not begun and wait again.
+    """
+
+    id: str
+    finished: tuple[tuple[str, int], ...] = ()
+    returned: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailed:
     """The attempt ended badly; with ``retry`` the task goes back to the queue."""
 
@@ -151,6 +163,7 @@ Event = (
     | ExecutorPulse
     | StageSubmitted
     | TaskFinished
+    | LotAdvanced
     | TaskFailed
     | Suspended
     | Killed

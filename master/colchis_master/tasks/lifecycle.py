@@ -1,8 +1,9 @@
 """The life of a task, as a table.
 
-A slot of its executor is held in the states of :data:`HOLDS_SLOT`, memory without a slot in those
-of :data:`HOLDS_MEMORY_ONLY`. Whatever waits for an executor's answer has a state of its own
-(*suspending*, *killing*, *dropping*): orders sent are never taken for orders carried out.
+A task that is *riding* goes along with another of its stage, in that one's slot and lot, and holds
+nothing itself. A slot of its executor is held in the states of :data:`HOLDS_SLOT`, memory without
+a slot in those of :data:`HOLDS_MEMORY_ONLY`. Whatever waits for an executor's answer has a state of
+its own (*suspending*, *killing*, *dropping*): orders sent are never taken for orders carried out.
 """
 
 from enum import StrEnum
@@ -14,6 +15,7 @@ class TaskState(StrEnum):
     """Where a task is."""
 
     PENDING = "pending"
+    RIDING = "riding"
     RUNNING = "running"
     SUSPENDING = "suspending"
     SUSPENDED = "suspended"
@@ -28,6 +30,7 @@ class Step(StrEnum):
     """What moves a task."""
 
     LAUNCH = "launch"
+    RIDE = "ride"
     SUSPEND = "suspend"
     SUSPENDED = "suspended"
     RESUME = "resume"
@@ -43,7 +46,13 @@ class Step(StrEnum):
 _T = TaskState
 TRANSITIONS: dict[tuple[TaskState, Step], TaskState] = {
     (_T.PENDING, Step.LAUNCH): _T.RUNNING,
+    (_T.PENDING, Step.RIDE): _T.RIDING,
     (_T.PENDING, Step.CANCEL): _T.KILLED,
+    (_T.RIDING, Step.FINISH): _T.FINISHED,
+    (_T.RIDING, Step.FAIL): _T.FAILED,
+    (_T.RIDING, Step.RETRY): _T.PENDING,
+    (_T.RIDING, Step.KILLED): _T.KILLED,
+    (_T.RIDING, Step.CANCEL): _T.KILLED,
     (_T.RUNNING, Step.SUSPEND): _T.SUSPENDING,
     (_T.RUNNING, Step.KILL): _T.KILLING,
     (_T.RUNNING, Step.FINISH): _T.FINISHED,

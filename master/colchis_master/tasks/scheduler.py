@@ -75,6 +75,8 @@ class TaskScheduler:
                 self._submitted(event)
             case ev.TaskFinished():
                 self._ended(event, Step.FINISH, "finished", "")
+            case ev.LotAdvanced():
+                self._advanced(event)
             case ev.TaskFailed(retry=retry):
                 step = Step.RETRY if retry else Step.FAIL
                 self._ended(event, step, "failed", "to be tried again" if retry else "for good")
@@ -95,6 +97,22 @@ class TaskScheduler:
         self._displace()
         self._restart()
         return self._out
+
+    def take_along(self, task: str, most: int) -> list[tuple[str, int]]:
+        """Let up to ``most`` pending tasks of a stage go along with one of it that was launched.
+
+        They need no slot of their own. Returns each one's name and the number of its attempt; their
+        end is told by :class:`~colchis_master.tasks.events.LotAdvanced`, or as that of other tasks.
+        """
+        leader = self.book.tasks[task]
+        riders = self.book.ride(leader, most)
+        for rider in riders:
+            self._tell(rider, f"launch attempt {rider.attempt}", f"goes along with {task}")
+        return [(rider.id, rider.attempt) for rider in riders]
+
+    def waiting_with(self, task: str) -> int:
+        """How many tasks wait of a live task's stage."""
+        return self.book.tasks[task].stage.waiting
 
     def next_wakeup(self) -> float | None:
         """When a Tick is wanted next, if nothing else happens before."""
@@ -176,6 +194,19 @@ class TaskScheduler:
         if task.state is TaskState.PENDING:
             self._queued.append((task, self._cause))
 
+    def _advanced(self, event: ev.LotAdvanced) -> None:
+        for names, step in ((event.finished, Step.FINISH), (event.returned, Step.RETRY)):
+            for name, attempt in names:
+                task = self._current(name, attempt)
+                if task is None or task.state is not TaskState.RIDING:
+                    continue
+                self.book.end(task, step)
+                if step is Step.FINISH:
+                    self._tell(task, "finished", f"attempt {attempt}")
+                else:
+                    self._tell(task, "given back", "its lot ends or takes long; waits again")
+                    self._queued.append((task, self._cause))
+
     def _killed(self, event: ev.Killed) -> None:
         task = self._current(event.task, event.attempt)
         if task is None:
@@ -218,7 +249,7 @@ class TaskScheduler:
             if task.cancelled:
                 continue
             task.cancelled = True
-            if task.state is TaskState.PENDING:
+            if task.state in (TaskState.PENDING, TaskState.RIDING):
                 self._tell(task, "cancelled", "its job was cancelled")
                 self.book.end(task, Step.CANCEL)
             elif task.state in (TaskState.KILLING, TaskState.DROPPING):

@@ -13,9 +13,11 @@ from colchis.wire.work import Stored, Work
 from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, ORDER_SUSPEND, Board, Line
 from colchis_agent.executor.channel import (
     ChannelError,
+    Cut,
     FromSlot,
     Go,
     Parked,
+    Part,
     Raised,
     Returned,
     Start,
@@ -50,6 +52,8 @@ class Script:
     def send(self, message: FromSlot) -> None:
         self.said.append(message)
 
+    tell = send
+
 
 class Nowhere:
     def get(self, stored: Stored) -> bytes:
@@ -63,6 +67,7 @@ class Slot:
     def __init__(self, folder: Path) -> None:
         self.board = Board(1)
         self.line = self.board.line(0)
+        self.line.reset()
         self.script = Script(self.line)
         self.folder = folder
 
@@ -171,3 +176,50 @@ def test_wrong_number_of_buckets_is_an_error(slot: Slot) -> None:
 
 def test_nothing_happens_outside_a_slot() -> None:
     checkpoint()
+
+
+def told(said: list[FromSlot]) -> list[tuple[str, object]]:
+    return [
+        (
+            type(message).__name__,
+            pickle.loads(message.results[0])
+            if isinstance(message, Part | Returned) and isinstance(message.results[0], bytes)
+            else None,
+        )
+        for message in said
+    ]
+
+
+def test_lot_is_worked_through_task_by_task_until_one_fails(slot: Slot) -> None:
+    work = [slot.work(sum, [number]) for number in range(3)]
+    assert told(slot.run(Start(1, work[0], work[1:]))) == [
+        ("Part", 0),
+        ("Part", 1),
+        ("Returned", 2),
+    ]
+    slot.script.said.clear()
+    wrong = slot.work(sum, ["text"])
+    assert told(slot.run(Start(4, work[0], [wrong, work[1]]))) == [("Part", 0), ("Raised", None)]
+
+
+def test_lot_ends_after_the_task_at_hand_where_the_flag_or_the_limit_says_so(slot: Slot) -> None:
+    works = [slot.work(lambda records: 7, []) for _ in range(4)]
+    slot.line.limit = 2
+    assert told(slot.run(Start(1, works[0], works[1:]))) == [("Part", 7)] * 2 + [("Cut", None)]
+    slot.script.said.clear()
+    slot.line.limit, slot.script.flag = 100, ORDER_SUSPEND
+    assert told(slot.run(Start(5, works[0], works[1:]))) == [("Part", 7), ("Cut", None)]
+    assert isinstance(slot.script.said[-1], Cut)
+
+
+def test_lot_that_was_suspended_ends_after_the_task_at_hand(slot: Slot) -> None:
+    first, second = slot.work(sum, [1, 2]), slot.work(sum, [3])
+    slot.script.flag = ORDER_SUSPEND
+
+    def receive() -> ToSlot:
+        slot.script.flag = ORDER_NONE if len(slot.script.orders) < 2 else ORDER_SUSPEND
+        return Script.receive(slot.script)
+
+    slot.script.receive = receive  # type: ignore[method-assign]  # one order with, one without
+    said = slot.run(Start(1, first, [second]), Go(1))
+    assert told(said) == [("Parked", None), ("Part", 3), ("Cut", None)]

@@ -259,3 +259,24 @@ def test_nothing_is_remembered_of_jobs_that_have_ended() -> None:
     assert not core.book.queue.lanes
     assert not core.book.victims
     assert not core.book.claims
+
+
+def test_tasks_that_go_along_need_no_slot_and_wait_again_when_given_back() -> None:
+    core = scheduler()
+    core.handle(0, stage("l", 2, "l0", "l1", "l2", "l3"))
+    assert core.take_along("l0", 2) == [("l1", 1), ("l2", 1)]
+    assert core.waiting_with("l0") == 1
+    assert core.handle(1, ev.LotAdvanced(new_id(), finished=(("l1", 1),))) == []
+    assert names(core.handle(2, ev.TaskFinished(new_id(), "l0", 1))) == [("Launch", "l3", 1)]
+    assert core.handle(3, ev.LotAdvanced(new_id(), returned=(("l2", 1), ("l1", 1)))) == []
+    assert names(core.handle(4, ev.TaskFinished(new_id(), "l3", 1))) == [("Launch", "l2", 2)]
+
+
+def test_tasks_that_go_along_are_cancelled_with_their_job() -> None:
+    core = scheduler()
+    core.handle(0, stage("l", 2, "l0", "l1", "l2"))
+    core.take_along("l0", 1)
+    assert names(core.handle(1, ev.JobCancelled(new_id(), "l"))) == [("Kill", "l0", 1)]
+    assert core.handle(2, ev.LotAdvanced(new_id(), returned=(("l1", 1),))) == []
+    core.handle(3, ev.Killed(new_id(), "l0", 1))
+    assert not core.book.tasks

@@ -1,0 +1,216 @@
+"""Executors that fail, lose things and come back, for tests of the job core."""
+
+import random
+from collections import Counter, deque
+
+from colchis.wire import jobs as ask
+from colchis.wire import tasks as wire
+from colchis.wire.work import Failure, Input, Stored, Work
+from colchis_master.jobs.books import ToClient, ToExecutor
+from colchis_master.jobs.core import JobCore
+from colchis_master.tasks.options import Options
+from colchis_master.tasks.scheduler import TaskScheduler
+
+FUNCTION = "0" * 32
+BIG = 10**6
+
+
+class World:
+    """Executors that work through their orders in any order; results name what they came of."""
+
+    def __init__(self, executors: int, cores: int, rng: random.Random) -> None:
+        scheduler = TaskScheduler("lma", Options(), random.Random(0))
+        self.core = JobCore(scheduler, epoch=1, patience=1e9, client_patience=1e9)
+        self.rng = rng
+        self.now = 0.0
+        self.lives: Counter[str] = Counter()
+        self.running: dict[str, dict[int, wire.Launch]] = {}
+        self.parked: dict[str, set[int]] = {}
+        self.stored: dict[str, dict[str, str]] = {}
+        self.orders: dict[str, deque[wire.ToExecutor]] = {}
+        self.to_client: list[ask.ToClient] = []
+        self.attempts: list[int] = []
+        self.done: Counter[int] = Counter()
+        self.kept: dict[int, int] = {}
+        self.computed: Counter[str] = Counter()
+        self.failing = 0.0
+        self.lots = 0
+        self.cores = cores
+        for number in range(executors):
+            self.join(f"e{number}")
+        self.core.clients.hello(ask.Hello("c"), 0.0)
+        self.core.clients.add_function("c", wire.Function(FUNCTION, b"f"))
+        self.take()
+
+    def join(self, name: str) -> None:
+        self.lives[name] += 1
+        self.running[name], self.stored[name], self.parked[name] = {}, {}, set()
+        self.orders[name] = deque()
+        life = f"{name}-{self.lives[name]}"
+        register = wire.Register(name, life, name, self.cores, 2**30, f"ipc://{life}")
+        self.core.executors.register(register, self.now)
+        self.take()
+
+    def take(self) -> None:
+        self.now += 0.001
+        for output in self.core.take(self.now):
+            if isinstance(output, ToExecutor):
+                if output.executor in self.orders:
+                    self.orders[output.executor].append(output.message)
+            elif isinstance(output, ToClient):
+                self.to_client.append(output.message)
+
+    def submit(self, job: ask.Submit) -> None:
+        self.core.jobs.submit("c", job, self.now)
+        self.take()
+
+    def report(self, name: str, message: wire.FromExecutor) -> None:
+        if name in self.core.books.executors:
+            self.core.executors.report(name, message, self.now)
+        self.take()
+
+    def crash(self, name: str) -> None:
+        self.core.executors.lost(name)
+        self.take()
+        self.join(name)
+
+    def address(self, name: str) -> str:
+        return f"ipc://{name}-{self.lives[name]}"
+
+    def step(self) -> bool:
+        """One thing happens somewhere; False when nothing can."""
+        choices = [(name, "order") for name, orders in self.orders.items() if orders]
+        choices += [(name, "end") for name, running in self.running.items() if running]
+        if not choices:
+            return False
+        name, what = self.rng.choice(choices)
+        if what == "order":
+            self.obey(name, self.orders[name].popleft())
+        else:
+            free = [a for a in self.running[name] if a not in self.parked[name]]
+            if free:
+                self.finish(name, self.rng.choice(free))
+        return True
+
+    def obey(self, name: str, order: wire.ToExecutor) -> None:
+        if isinstance(order, wire.Launch):
+            assert order.attempt not in self.attempts, "attempts never share a number"
+            self.attempts.append(order.attempt)
+            self.lots += bool(order.more)
+            self.running[name][order.attempt] = order
+            busy = len(self.running[name]) - len(self.parked[name])
+            assert busy <= self.cores, "a slot is given out once"
+        elif isinstance(order, wire.Cancel) and order.attempt in self.running[name]:
+            del self.running[name][order.attempt]
+            self.parked[name].discard(order.attempt)
+            self.report(name, wire.Cancelled(order.attempt))
+        elif isinstance(order, wire.Suspend) and order.attempt in self.running[name]:
+            self.parked[name].add(order.attempt)
+            self.report(name, wire.Suspended(order.attempt, "cooperative", 10))
+        elif isinstance(order, wire.Resume):
+            self.parked[name].discard(order.attempt)
+        elif isinstance(order, wire.DropResults):
+            for key in order.keys:
+                self.stored[name].pop(key, None)
+
+    def read(self, item: Input) -> str | None:
+        if isinstance(item, bytes):
+            return item.decode()
+        for name, kept in self.stored.items():
+            if self.address(name) == item.address:
+                return kept.get(item.key)
+        return None
+
+    def finish(self, name: str, attempt: int) -> None:
+        """An attempt goes a step further: most have one, lots have many."""
+        order = self.running[name][attempt]
+        works = [order.work, *order.more]
+        kept = self.kept.get(attempt, len(works))
+        done = self.done[attempt]
+        if kept - done > 1 or (done == kept and kept < len(works)):
+            choice = self.rng.random()
+            if choice < 0.1 and done < kept - 1:
+                self.kept[attempt] = done + 1
+                self.report(name, wire.Given(attempt, done + 1))
+                return
+            if (choice < 0.2 and done) or done == kept:
+                del self.running[name][attempt]
+                self.report(name, wire.Finished(attempt, []))
+                return
+            last = len(works) if kept == len(works) else kept + 1
+            parts: list[list[Input]] = []
+            for index in range(done, self.rng.randint(done + 1, last - 1)):
+                results = self.compute(name, attempt + index, works[index])
+                if isinstance(results, Stored):
+                    break
+                parts.append(results)
+            self.done[attempt] += len(parts)
+            self.report(name, wire.Parts(attempt, done, parts, 1e-4))
+            return
+        del self.running[name][attempt]
+        if self.rng.random() < self.failing:
+            self.report(name, wire.Failed(attempt, Failure("no luck")))
+            return
+        results = self.compute(name, attempt + done, works[done])
+        if isinstance(results, Stored):
+            self.report(name, wire.InputLost(attempt, results.key))
+        elif kept < len(works):
+            self.report(name, wire.Parts(attempt, done, [results], 1e-4))
+            self.report(name, wire.Finished(attempt, []))
+        else:
+            self.report(name, wire.Finished(attempt, results, 1e-4))
+
+    def compute(self, name: str, number: int, work: Work) -> list[Input] | Stored:
+        """The results of a task, or the input that is lost."""
+        values = []
+        for item in work.inputs:
+            value = self.read(item)
+            if value is None:
+                assert isinstance(item, Stored)
+                return item
+            values.append(value)
+        self.computed[",".join(values)] += 1
+        results: list[Input] = []
+        for bucket in range(work.buckets or 1):
+            value = f"({','.join(values)})" + (f"[{bucket}]" if work.buckets else "")
+            if self.rng.random() < 0.5:
+                key = f"{number}.{bucket}"
+                self.stored[name][key] = value
+                results.append(Stored(key, BIG, self.address(name)))
+            else:
+                results.append(value.encode())
+        return results
+
+    def settle(self) -> None:
+        for _ in range(20_000):
+            if not self.step():
+                return
+        raise AssertionError("it never ends")
+
+
+def stage(name: str, tasks: int, *after: ask.After, buckets: int = 0) -> ask.StageSpec:
+    payloads = [] if after else [f"{name}{i}".encode() for i in range(tasks)]
+    return ask.StageSpec(name, "records", FUNCTION, tasks, payloads, list(after), buckets)
+
+
+def diamond(job: str, priority: int = 2, retries: int = 3) -> ask.Submit:
+    """Two first stages, a shuffle of one, a narrow one of the other, and one that reads both."""
+    stages = [
+        stage("a", 3, buckets=2),
+        stage("b", 2),
+        stage("c", 2, ask.After(0, "bucket")),
+        stage("d", 2, ask.After(1, "each")),
+        stage("e", 1, ask.After(2, "all"), ask.After(3, "all")),
+    ]
+    return ask.Submit(job, job, priority, stages, [4], retries)
+
+
+EXPECTED = "(((a0)[0],(a1)[0],(a2)[0]),((a0)[1],(a1)[1],(a2)[1]),((b0)),((b1)))"
+
+
+def results(world: World, job: str) -> list[ask.TaskDone]:
+    return [m for m in world.to_client if isinstance(m, ask.TaskDone) and m.job == job]
+
+
+def ends(world: World, job: str) -> list[str]:
+    return [m.state for m in world.to_client if isinstance(m, ask.JobEnded) and m.job == job]
