@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from benchmarks.report import median, percentile, show, write
 
+from benchmarks.report import median, percentile, show, write
 from colchis_master.tasks import events as ev
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.scheduler import TaskScheduler
