@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.ansible.guests import PROJECT, SSH, Lab, obstacle, run
+from tests.cluster.ansible.guests import COMMAND_DEADLINE, PROJECT, SSH, Lab, obstacle, run
 
 BIN = PROJECT / ".venv" / "bin"
 HOSTS = {"a": "u1", "b": "u2"}
@@ -37,13 +38,22 @@ class Controller:
 
     def play(self, book: str, *options: str) -> dict[str, dict[str, int]]:
         """Run a playbook; the recap by host. AssertionError where it fails."""
-        output = self.lab.inside(
-            BIN / "ansible-playbook",
-            *("-i", self.folder / "lab.yml", f"{book}.yml", *options),
-            cwd=PROJECT / "ansible",
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": self._sockets},
-        )
-        (self.folder / f"{book}.log").write_text(output)
+        # ssh's shared connections outlive the playbook and would hold a pipe open.
+        log = self.folder / f"{book}.log"
+        with log.open("w") as file:
+            command = ["ip", "netns", "exec", self.lab.namespace, str(BIN / "ansible-playbook")]
+            done = subprocess.run(
+                [*command, "-i", str(self.folder / "lab.yml"), f"{book}.yml", *options],
+                cwd=PROJECT / "ansible",
+                env={**os.environ, "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "ssh")},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=COMMAND_DEADLINE,
+                check=False,
+            )
+        output = log.read_text()
+        assert done.returncode == 0, output
         recap = output.rpartition("PLAY RECAP")[2]
         counts = {
             line.split(":")[0].strip(): {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", line)}
@@ -51,17 +61,7 @@ class Controller:
             if "ok=" in line
         }
         assert counts, output
-        for host, count in counts.items():
-            assert count["failed"] == count["unreachable"] == 0, f"{host}:\n{output}"
         return counts
-
-    @property
-    def _sockets(self) -> str:
-        return str(self.folder / "ssh")
-
-    def log(self, book: str) -> str:
-        """What the last run of a playbook printed."""
-        return (self.folder / f"{book}.log").read_text()
 
     def colchis(self, *words: str | Path) -> Any:
         """What the command answers in JSON, or None where it answers nothing."""
@@ -86,9 +86,8 @@ class Controller:
             shutil.copy(PROJECT / name, source)
         version = "99.0.0"
         for file in (source / "pyproject.toml", source / "common" / "colchis" / "__init__.py"):
-            text = re.sub(
-                r'^(version|__version__) = ".*"', rf'\1 = "{version}"', file.read_text(), flags=re.M
-            )
+            stated = re.compile(r'^(version|__version__) = ".*"', re.MULTILINE)
+            text = stated.sub(rf'\1 = "{version}"', file.read_text())
             file.write_text(text)
         wheels = self.folder / "wheels"
         for old in wheels.glob("colchis-*.whl"):
@@ -133,7 +132,12 @@ def _inventory(lab: Lab, folder: Path) -> dict[str, Any]:
         "colchis_secrets": str(folder / "secrets"),
         "colchis_wheels": str(folder / "wheels"),
         "colchis_examples": str(folder / "examples"),
+        "colchis_master_state": "/srv/colchis-master",
+        "colchis_agent_state": "/srv/colchis-agent",
         "colchis_agent_settings": {"attributes": {"disk": "ssd"}},
     }
-    children = {"masters": {"hosts": {"a": {}}}, "agents": {"hosts": {"a": {}, "b": {}}}}
+    children: dict[str, Any] = {
+        "masters": {"hosts": {"a": {}}},
+        "agents": {"hosts": {"a": {}, "b": {}}},
+    }
     return {"all": {"hosts": hosts, "vars": settings, "children": children}}

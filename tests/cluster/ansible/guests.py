@@ -37,7 +37,7 @@ def obstacle() -> str:
 
 def run(*command: str | Path, **options: Any) -> str:
     """Standard output of a command that succeeds; AssertionError with all output where not."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [str(word) for word in command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -99,10 +99,15 @@ class Lab:
     def _wire(self) -> None:
         run("ip", "netns", "add", self.namespace)
         steps = ["link set lo up", "link add lab0 type bridge", f"addr add {PREFIX}.1/24 dev lab0"]
-        for number in range(len(self.names)):
-            steps += [f"tuntap add tap{number} mode tap", f"link set tap{number} master lab0 up"]
+        for tap in self._taps():
+            steps += [f"tuntap add {tap} mode tap", f"link set {tap} master lab0 up"]
+        # A guest stalls on segments larger than a frame.
+        steps += [f"link set {device} gso_max_segs 1" for device in ("lab0", *self._taps())]
         for step in [*steps, "link set lab0 up"]:
             self.inside("ip", *step.split())
+
+    def _taps(self) -> list[str]:
+        return [f"tap{number}" for number in range(len(self.names))]
 
     def _start(self, name: str, base: Path) -> None:
         root = self.folder / name
@@ -111,6 +116,8 @@ class Lab:
         authorized.write_text(self.key.with_suffix(".pub").read_text())
         authorized.chmod(0o600)
         (root / "etc" / "hostname").write_text(f"{name}\n")
+        # On the root, a folder of this machine, whatever is made belongs to this machine's root.
+        (root / "etc" / "fstab").write_text("tmpfs /srv tmpfs mode=755 0 0\n")
         number = list(self.names).index(name)
         console = (self.folder / f"{name}.console").open("wb")
         self.sessions[name] = subprocess.Popen(
