@@ -56,7 +56,8 @@ class Rebalance:
         self._queue = list(event.moves)
         if event.moves:
             count = len(event.moves)
-            self._state.emit("rebalance", f"{count} container{'s' * (count > 1)} are to be moved")
+            what = "1 container is" if count == 1 else f"{count} containers are"
+            self._state.emit("rebalance", f"{what} to be moved")
         if event.request:
             self._state.answer(event.request, {})
         self._begin(now)

@@ -31,8 +31,10 @@ GRACE = 2.0
 START = 60.0
 """Seconds within which a new child must be ready."""
 FALLBACK = "serial"
+BALANCE_TIME = 20.0
+"""Seconds for finding moves; those found by then are the answer."""
 BALANCE_LIMIT = 60.0
-"""Seconds for finding moves."""
+"""Seconds after which a child that looks for moves counts as stuck."""
 PART = 50
 """Nodes, containers or rules that are pickled at a time."""
 
@@ -251,12 +253,14 @@ def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
 def _answer(request: Request | Balance) -> Plan | Moves:
     if isinstance(request, Request):
         return run(request)
+    end = time.monotonic() + BALANCE_TIME
     return rebalance(
         request.cluster,
         request.settings,
         request.max_moves,
         per_app=request.per_app,
         movable=request.movable,
+        stop=lambda: time.monotonic() > end,
     )
 
 

@@ -7,7 +7,7 @@ extents are less, or no more with the rest of the objective better, and no more 
 rule than before.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,13 @@ from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
 from colchis.model.resources import Resources
 from colchis_master.lra.extents import node_extents
-from colchis_master.lra.greedy import rest_worth
-from colchis_master.lra.problem import Problem
+from colchis_master.lra.greedy import Stop, never_stop, rest_worth
+from colchis_master.lra.problem import Floats, Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
+
+FAILURES = 100
+"""Containers that cannot be moved to any good after which a pass over the others ends."""
 
 CROWDED = 20
 """Nodes looked at for moves that better balance, fragmentation or machines."""
@@ -75,19 +78,28 @@ def rebalance(
     *,
     per_app: int | Mapping[str, int] | None = None,
     movable: Collection[ContainerId] | None = None,
+    stop: Stop = never_stop,
 ) -> Moves:
-    """At most ``max_moves`` moves, best first; ``per_app`` bounds those of any one app (a number
-    for all, or by name). Only containers in ``movable`` are moved, all where it is None."""
+    """At most ``max_moves`` moves, the most useful first as far as that is known beforehand.
+
+    ``per_app`` bounds those of any one app (a number for all, or by name). Only containers in
+    ``movable`` are moved, all where it is None. Once ``stop`` says so, no more are looked for.
+    """
     board = _Board(cluster, settings, movable)
     violations, extent = board.misses()
     made: list[Move] = []
     spent: dict[str, int] = {}
-    while len(made) < max_moves:
-        move = board.best_move(lambda app: _left(per_app, app) - spent.get(app, 0) > 0)
-        if move is None:
-            break
+
+    def allowed(app: str) -> bool:
+        within = len(made) < max_moves and not stop()
+        return within and _left(per_app, app) > spent.get(app, 0)
+
+    def take(move: Move) -> None:
         made.append(move)
         spent[move.container.app] = spent.get(move.container.app, 0) + 1
+
+    while board.better(allowed, take):
+        pass
     return Moves(tuple(made), violations, extent)
 
 
@@ -97,6 +109,26 @@ def _left(per_app: int | Mapping[str, int] | None, app: str) -> float:
     if isinstance(per_app, int):
         return per_app
     return per_app.get(app, float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Misses:
+    """Of one rule: subjects that miss it, their extents, and by node where it is hard."""
+
+    count: int
+    extent: float
+    hard: Floats | None
+
+    def hard_at(self, node: int) -> bool:
+        """Whether a hard rule is missed by a subject there."""
+        return self.hard is not None and bool(self.hard[node] > EPSILON)
+
+    def worse_than(self, other: "_Misses") -> bool:
+        """Whether a hard rule is missed on some node further than in ``other``."""
+        if self.hard is None:
+            return False
+        were = 0.0 if other.hard is None else other.hard
+        return bool((self.hard > were + EPSILON).any())
 
 
 class _Board:
@@ -132,36 +164,58 @@ class _Board:
                 self._state.place(group, node)
                 if may_move is None or container.id in may_move:
                     self._ids.setdefault((group, node), []).append(container.id)
+        self._related_to: dict[int, list[int]] = {}
+        self._count, self._extent = self.misses()
 
     def misses(self) -> tuple[int, float]:
         """Pairs of a container and a rule that it misses, and the weighted extents."""
-        found = self._by_family()
-        extent = sum(
-            family.weight * missed
-            for family, (_, missed) in zip(self._problem.live, found, strict=True)
-        )
-        return sum(count for count, _ in found), round(extent, 9)
+        found = self._judge(range(len(self._problem.live)))
+        return sum(one.count for one in found.values()), self._weighted(found)
 
-    def _by_family(self) -> list[tuple[int, float]]:
-        """Of each rule the containers that miss it, and their extents."""
-        found = []
-        for number, family in enumerate(self._problem.live):
+    def _weighted(self, found: Mapping[int, "_Misses"]) -> float:
+        live = self._problem.live
+        return round(sum(live[n].weight * one.extent for n, one in found.items()), 9)
+
+    def _judge(self, numbers: Iterable[int]) -> dict[int, "_Misses"]:
+        """How these rules fare; extents by node of the hard ones, where they have subjects."""
+        found = {}
+        for number in numbers:
+            family = self._problem.live[number]
             subjects = self._state.subjects[number]
             if not subjects.any():
-                found.append((0, 0.0))
+                found[number] = _Misses(0, 0.0, None)
                 continue
             extents = node_extents(self._problem, family, self._state.counts, placed=True)
-            found.append((int(subjects[extents > EPSILON].sum()), float(subjects @ extents)))
+            at = subjects > 0
+            found[number] = _Misses(
+                int(subjects[at & (extents > EPSILON)].sum()),
+                float(subjects @ extents),
+                np.where(at, extents, 0.0) if family.hard else None,
+            )
         return found
 
-    def _reason(self, before: list[tuple[int, float]]) -> str:
+    def _related(self, group: int) -> list[int]:
+        """Rules that a group's containers are subjects of, or counted by."""
+        known = self._related_to.get(group)
+        if known is None:
+            kind = self._problem.groups[group].kind
+            counted = self._problem.counters_of[group]
+            known = self._related_to[group] = [
+                number
+                for number, family in enumerate(self._problem.live)
+                if kind in family.kinds or family.counters.intersection(counted)
+            ]
+        return known
+
+    def _reason(self, before: Mapping[int, "_Misses"], now: Mapping[int, "_Misses"]) -> str:
         """Which rules are missed less than before, in words."""
         gains: dict[str, list[float]] = {}
-        now = self._by_family()
-        for family, (_, was), (_, less) in zip(self._problem.live, before, now, strict=True):
-            if less < was - EPSILON:
-                sums = gains.setdefault(self._problem.rules[family.rule].label, [0.0, 0.0])
-                sums[0] += was
+        for number, was in before.items():
+            less = now[number].extent
+            if less < was.extent - EPSILON:
+                rule = self._problem.rules[self._problem.live[number].rule]
+                sums = gains.setdefault(rule.label, [0.0, 0.0])
+                sums[0] += was.extent
                 sums[1] += less
         if not gains:
             return "the rest of the objective is better"
@@ -169,40 +223,54 @@ class _Board:
             f"{label}: missed by {a:g}, then by {b:g}" for label, (a, b) in gains.items()
         )
 
-    def _hard(self) -> dict[int, Any]:
-        """Extents of hard rules on each node, where there are subjects of theirs."""
-        return {
-            number: np.where(
-                self._state.subjects[number] > 0,
-                node_extents(self._problem, family, self._state.counts, placed=True),
-                0.0,
-            )
-            for number, family in enumerate(self._problem.live)
-            if family.hard
-        }
+    def better(self, allowed: Callable[[str], bool], take: Callable[[Move], None]) -> bool:
+        """Make moves that mend what is missed or, where there are none, better the rest; whether
+        there were any. Each is handed to ``take`` once it is made."""
+        return (self._count > 0 and self._pass(self._missing(), allowed, take)) or self._pass(
+            self._crowded(), allowed, take
+        )
 
-    def best_move(self, allowed: Callable[[str], bool]) -> Move | None:
-        """Make the move that gains most, and return it."""
-        violations, extent = self.misses()
-        rest = rest_worth(self._state, self._settings)
-        candidates = self._missing() if extent > 0 or violations else []
-        if not candidates:
-            candidates = self._crowded()
-        options: list[tuple[float, int, int, int]] = []
+    def _pass(
+        self,
+        candidates: list[tuple[int, int]],
+        allowed: Callable[[str], bool],
+        take: Callable[[Move], None],
+    ) -> bool:
+        """One look at each of these: those first that promise most as things stand now."""
+
+        def may_move(group: int, source: int) -> bool:
+            app = self._problem.apps[self._problem.groups[group].app].name
+            return bool(self._ids.get((group, source))) and allowed(app)
+
+        promising = []
         for group, source in candidates:
-            if not self._ids.get((group, source)):
-                continue
-            if not allowed(self._problem.apps[self._problem.groups[group].app].name):
-                continue
-            options += self._destinations(group, source)
-        options.sort()
-        for _, group, source, target in options[:100]:
-            move = self._try(group, source, target, violations, extent, rest)
+            if may_move(group, source):
+                found = self._destinations(group, source)
+                if found:
+                    promising.append((found[0][0], group, source))
+        made, failures = False, 0
+        for _, group, source in sorted(promising):
+            # What was moved before may have changed where this one goes best, or that it goes.
+            while may_move(group, source):
+                move = self._move(group, source)
+                if move is None:
+                    failures += 1
+                    break
+                take(move)
+                made = True
+            if failures >= FAILURES:
+                break
+        return made
+
+    def _move(self, group: int, source: int) -> Move | None:
+        rest = rest_worth(self._state, self._settings)
+        for _, target in self._destinations(group, source):
+            move = self._try(group, source, target, rest)
             if move is not None:
                 return move
         return None
 
-    def _destinations(self, group: int, source: int) -> list[tuple[float, int, int, int]]:
+    def _destinations(self, group: int, source: int) -> list[tuple[float, int]]:
         """The most promising nodes for a container, by what the cluster's extents would gain."""
         state, problem = self._state, self._problem
         state.place(group, source, -1)
@@ -218,36 +286,45 @@ class _Board:
         if not len(nodes):
             return []
         best = nodes[np.argsort(cost[nodes], kind="stable")[:3]]
-        return [(float(cost[node]), group, source, int(node)) for node in best]
+        return [(float(cost[node]), int(node)) for node in best]
 
-    def _try(
-        self, group: int, source: int, target: int, violations: int, extent: float, rest: float
-    ) -> Move | None:
-        state = self._state
-        hard = self._hard()
-        by_family = self._by_family()
+    def _try(self, group: int, source: int, target: int, rest: float) -> Move | None:
+        state, related = self._state, self._related(group)
+        before = self._judge(related)
         state.place(group, target)
-        between = self._hard()
+        between = self._judge(related)
         state.place(group, source, -1)
-        afterwards = self._hard()
-        found, less = self.misses()
-        better = less < extent - EPSILON or (
-            less <= extent + EPSILON and rest_worth(state, self._settings) > rest + 1e-9
+        after = self._judge(related)
+        more = sum(after[n].count - before[n].count for n in related)
+        gain = self._weighted(before) - self._weighted(after)
+        better = gain > EPSILON or (
+            gain >= -EPSILON and rest_worth(state, self._settings) > rest + 1e-9
         )
-        worse_hard = any(
-            (step[number] > hard[number] + EPSILON).any()
-            for step in (between, afterwards)
-            for number in hard
+        kind = self._problem.groups[group].kind
+        own = [n for n in related if kind in self._problem.live[n].kinds]
+        # A place where it would miss a hard rule itself would not be given to it.
+        hardened = any(
+            any(step[n].worse_than(before[n]) for n in related)
+            or any(step[n].hard_at(target) for n in own)
+            for step in (between, after)
         )
-        if found > violations or not better or worse_hard:
+        if more > 0 or not better or hardened:
             state.place(group, source)
             state.place(group, target, -1)
             return None
+        self._count += more
+        self._extent = round(self._extent - gain, 9)
         ident = self._ids[group, source].pop()
         self._ids.setdefault((group, target), []).append(ident)
         nodes = self._problem.nodes
-        reason = self._reason(by_family)
-        return Move(ident, nodes[source].name, nodes[target].name, found, less, reason)
+        return Move(
+            ident,
+            nodes[source].name,
+            nodes[target].name,
+            self._count,
+            self._extent,
+            self._reason(before, after),
+        )
 
     def _missing(self) -> list[tuple[int, int]]:
         """Containers (group, node) that miss a rule, or are counted where one is missed."""

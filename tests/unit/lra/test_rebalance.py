@@ -20,6 +20,19 @@ def moved(cluster: Cluster, container: ContainerId, target: str) -> Cluster:
     )
 
 
+def with_copy(cluster: Cluster, container: Container, target: str) -> Cluster:
+    """The container and its copy, side by side."""
+    copy = Container(
+        ContainerId(container.app, container.id.group, 1_000), container.tags, container.resources
+    )
+    return Cluster(
+        cluster.nodes,
+        (*cluster.containers, copy),
+        {**cluster.placed, copy.id: target},
+        cluster.rules,
+    )
+
+
 @given(case=rounds(containers=0, running=8))
 @settings(max_examples=80)
 def test_every_move_leaves_no_more_violations_than_before(case: Round) -> None:
@@ -40,6 +53,9 @@ def test_every_move_leaves_no_more_violations_than_before(case: Round) -> None:
         container = next(c for c in now.containers if c.id == move.container)
         assert container.resources.fits_in(now.free[move.target])
         assert now.node[move.target].schedulable
+        between = hard_misses(judge(with_copy(now, container, move.target)))
+        was = hard_misses(verdict)
+        assert all(e <= was.get(k, 0.0) + 1e-9 for k, e in between.items())
         now = moved(now, move.container, move.target)
         after = judge(now)
         assert len(after.violations) <= len(verdict.violations)
