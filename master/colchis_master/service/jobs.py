@@ -1,6 +1,6 @@
 """The job service's part of a master: its keys, its settings, how containers reach it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from colchis.wire.keys import KeyPair, load_allowed, load_pair
 from colchis.wire.messages import JobAccess
 from colchis_master.api.control import ControlError
 from colchis_master.jobs.desk import JobDesk, NoSuchJobError
+from colchis_master.tasks.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,14 @@ class Jobs:
     address: str
     keys: Path
     policy: str
+    options: Options
     pair: KeyPair
 
     @classmethod
-    def load(cls, *, listen: str, public: str, keys: Path, policy: str) -> "Jobs":
+    def load(cls, *, listen: str, public: str, keys: Path, policy: str, options: Options) -> "Jobs":
         """Raises InputError where a key is missing or open to others."""
         pair = load_pair(keys / "jobs.key")
-        return cls(listen, f"{public or listen}|{pair.public}", keys, policy, pair)
+        return cls(listen, f"{public or listen}|{pair.public}", keys, policy, options, pair)
 
     def executors(self) -> JobAccess:
         """What an executor is given: whoever is on the list may fetch results from it."""
@@ -41,6 +43,7 @@ class Jobs:
         config = {
             "clients": self.listen,
             "policy": self.policy,
+            "options": asdict(self.options),
             "key": str(self.keys / "jobs.key"),
             "allowed": str(self.keys / "allowed-jobs"),
         }

@@ -76,6 +76,7 @@ class Master:
                 public=settings.public_jobs,
                 keys=settings.keys,
                 policy=settings.policy,
+                options=settings.tasks,
             )
         self._journal = Journal(settings.state / "journal.sqlite")
         for problem in self._journal.contents.damaged:

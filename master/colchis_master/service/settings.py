@@ -20,6 +20,8 @@ from pathlib import Path
 from colchis.specs.cursor import Cursor
 from colchis.specs.settings import settings_in
 from colchis_master.lra import ALGORITHMS, Settings, Weights
+from colchis_master.tasks.options import Options
+from colchis_master.tasks.options_spec import OPTIONS, read_options
 from colchis_master.tasks.policies import POLICIES
 
 _REQUIRED = ("state", "keys")
@@ -34,8 +36,8 @@ class MasterSettings:
 
     ``listen`` is where agents connect, ``api`` where HTTP is served, ``public_api`` the address
     of the latter that containers and users are told. ``jobs`` is where executors and clients of
-    jobs connect, ``public_jobs`` how they reach it, empty for no job service; ``policy`` that of
-    its task scheduler. ``connection``
+    jobs connect, ``public_jobs`` how they reach it, empty for no job service; ``policy`` and
+    ``tasks`` those of its task scheduler. ``connection``
     is a connection file to write for the command. ``interval``, ``lost_after`` and the rest are
     those of the core and of the LRA scheduler.
     """
@@ -49,6 +51,7 @@ class MasterSettings:
     jobs: str = ""
     public_jobs: str = ""
     policy: str = "lma"
+    tasks: Options = field(default_factory=Options)
     connection: Path | None = None
     interval: float = 1.0
     heartbeat_interval: float = 1.0
@@ -144,6 +147,7 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
     "public_jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
     "policy": _one_of(*POLICIES),
+    "tasks": lambda at: read_options(at.fields("options of the task scheduler", (), OPTIONS)),
     "connection": _path,
     "interval": _duration,
     "heartbeat_interval": _duration,

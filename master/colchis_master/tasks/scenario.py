@@ -1,15 +1,15 @@
 """Scenarios for the simulation: what they say, and reading them from YAML."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from colchis.errors import InputError
 from colchis.specs.cursor import Cursor, Fields, Report, did_you_mean, suggest
 from colchis.specs.files import documents_in, read_text
 from colchis_master.tasks.events import BATCH, PRIORITIES
 from colchis_master.tasks.options import Options
+from colchis_master.tasks.options_spec import OPTIONS, read_options
 from colchis_master.tasks.policies import DEFAULT, POLICIES
 
 T = TypeVar("T")
@@ -206,30 +206,9 @@ def _options(top: Fields) -> tuple[Options, float]:
     at = top.get("options")
     if at is None:
         return Options(), SUSPEND_LATENCY
-    names = [option.name for option in fields(Options)]
-    form = at.fields("options", required=(), optional=("suspend_latency", *names))
+    form = at.fields("options", required=(), optional=("suspend_latency", *OPTIONS))
     latency = _get(form, "suspend_latency", _time, SUSPEND_LATENCY)
-    values: dict[str, Any] = {}
-    for name in names:
-        if (value := form.get(name)) is None:
-            continue
-        before = len(value.report.problems)
-        read = _option(name, value)
-        if len(value.report.problems) > before:
-            continue
-        try:
-            Options(**values | {name: read})
-        except InputError as error:
-            value.expected(f"a value of {error.problems[0].message.removeprefix('must be ')}")
-        else:
-            values[name] = read
-    return Options(**values), latency
-
-
-def _option(name: str, at: Cursor) -> float:
-    if name == "max_suspensions":
-        return at.whole("a number of suspensions", 1, 10**9, 1)
-    return at.memory() if name == "max_suspended_memory" else at.number("a number", 0)
+    return read_options(form), latency
 
 
 def _named(form: Fields, name: str, read: Callable[[Cursor], T], key: str) -> Iterator[T]:

@@ -62,3 +62,12 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         (3, "weights.balance"),
         (4, "algorithm"),
     ]
+
+
+def test_options_of_the_task_scheduler(tmp_path: Path) -> None:
+    found = load(tmp_path, "policy: kill\ntasks: {max_suspensions: 3, max_suspended_memory: 1GiB}\n")
+    assert (found.policy, found.tasks.max_suspensions) == ("kill", 3)
+    assert found.tasks.max_suspended_memory == 2**30
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, "tasks:\n  protect: -1\n  max_wait: 0\n  patience: 4\n")
+    assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
