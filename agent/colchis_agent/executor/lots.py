@@ -18,7 +18,7 @@ from colchis_agent.executor.pool import Handle
 LOOK = 0.002
 """Seconds between looks at what the slots have put aside."""
 OVERDUE = 0.05
-"""Seconds after which the rest of a lot is given back; lots are made for a tenth of that."""
+"""Seconds after which the rest of a lot is given back; lots are made for much less."""
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ MAX_RESULT = 2**30
 EPOCH_SHIFT = 40
 """Bits of an attempt's number below the epoch."""
 
-MAX_LOT = 256
+MAX_LOT = 64
 """Tasks of one lot."""
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]

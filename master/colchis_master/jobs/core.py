@@ -23,7 +23,7 @@ from colchis_master.tasks.story import Entry
 
 log = structlog.get_logger("jobs")
 
-LOT = 0.005
+LOT = 0.002
 """Seconds of work that are sent to a slot at once."""
 MAX_LOT_BYTES = 2**18
 """Bytes of payloads in a lot, if all were as long as the first."""
