@@ -60,6 +60,10 @@ class Apps:
             if silent:
                 groups = ", ".join(f"groups.{name}.command" for name in silent)
                 return BAD, f"{spec.name}: nothing to run without a command: {groups}"
+            if self._state.settings.executors is None and any(
+                group.executor or group.jobs for group in spec.groups
+            ):
+                return CONFLICT, f"{spec.name} needs a job service, and this master runs none"
             known = self._state.apps.get(spec.name)
             if known is None or over(known):
                 continue

@@ -151,6 +151,7 @@ class FakeMaster:
             plain.restart,
             plain.executor,
             plain.token,
+            plain.jobs,
             incarnation=incarnation,
             node=node,
         )

@@ -6,7 +6,9 @@ from pathlib import Path
 import zmq
 import zmq.asyncio
 
-from colchis.jobs.sockets import PlainSockets
+from colchis.jobs.secure import CurveSockets
+from colchis.wire.keys import generate, write_public
+from colchis.wire.messages import JobAccess
 from tests.host.agent.fake_master import DEADLINE, AgentProcess, FakeMaster
 
 NAME = "pool/workers/0"
@@ -15,19 +17,18 @@ NAME = "pool/workers/0"
 def test_an_executor_reaches_the_job_service(tmp_path: Path) -> None:
     async def run() -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        service = PlainSockets().server(context)
+        executor = generate()
+        write_public(executor.public, tmp_path / "allowed-jobs", "executor/pool")
+        sockets = CurveSockets(generate(), tmp_path / "allowed-jobs")
+        service = sockets.server(context)
         port = service.bind_to_random_port("tcp://127.0.0.1")
         async with FakeMaster(tmp_path) as master:
             agent = AgentProcess(master)
             try:
                 agent.start()
                 await master.until(lambda: bool(master.beats()))
-                error = await master.start(
-                    NAME,
-                    ["colchis-executor"],
-                    env={"COLCHIS_JOBS": f"tcp://127.0.0.1:{port}"},
-                    executor=True,
-                )
+                access = JobAccess(f"tcp://127.0.0.1:{port}{sockets.suffix}", executor.secret)
+                error = await master.start(NAME, ["colchis-executor"], executor=True, jobs=access)
                 assert error == ""
                 ready = await asyncio.to_thread(service.poll, int(DEADLINE * 1000))
                 assert ready, (await master.log(NAME)).data
