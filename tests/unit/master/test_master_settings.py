@@ -65,7 +65,9 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_options_of_the_task_scheduler(tmp_path: Path) -> None:
-    found = load(tmp_path, "policy: kill\ntasks: {max_suspensions: 3, max_suspended_memory: 1GiB}\n")
+    found = load(
+        tmp_path, "policy: kill\ntasks: {max_suspensions: 3, max_suspended_memory: 1GiB}\n"
+    )
     assert (found.policy, found.tasks.max_suspensions) == ("kill", 3)
     assert found.tasks.max_suspended_memory == 2**30
     with pytest.raises(InputError) as caught:
