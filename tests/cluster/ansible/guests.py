@@ -119,22 +119,22 @@ class Lab:
         # On the root, a folder of this machine, whatever is made belongs to this machine's root.
         (root / "etc" / "fstab").write_text("tmpfs /srv tmpfs mode=755 0 0\n")
         number = list(self.names).index(name)
-        console = (self.folder / f"{name}.console").open("wb")
-        self.sessions[name] = subprocess.Popen(
-            [
-                *("ip", "netns", "exec", self.namespace, PROJECT / "scripts" / "guest-kernel"),
-                *(f"mem={self.memory}", "root=/dev/root", "rootfstype=hostfs"),
-                *(f"rootflags={root}", "rw", "con=null", "con0=null,fd:1", "quiet"),
-                f"vec0:transport=tap,ifname=tap{number},depth=64",
-                *(f"guest_ip={self.address(name)}/24", "systemd.unified_cgroup_hierarchy=1"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # The kernel keeps the guest's memory in a file there.
-            env={**os.environ, "TMPDIR": "/dev/shm"},
-        )
+        with (self.folder / f"{name}.console").open("wb") as console:
+            self.sessions[name] = subprocess.Popen(
+                [
+                    *("ip", "netns", "exec", self.namespace, PROJECT / "scripts" / "guest-kernel"),
+                    *(f"mem={self.memory}", "root=/dev/root", "rootfstype=hostfs"),
+                    *(f"rootflags={root}", "rw", "con=null", "con0=null,fd:1", "quiet"),
+                    f"vec0:transport=tap,ifname=tap{number},depth=64",
+                    *(f"guest_ip={self.address(name)}/24", "systemd.unified_cgroup_hierarchy=1"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # The kernel keeps the guest's memory in a file there.
+                env={**os.environ, "TMPDIR": "/dev/shm"},
+            )
 
     def _wait(self, name: str) -> None:
         deadline = time.monotonic() + BOOT_DEADLINE

@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.ansible.conftest import Controller
 
+Traces = dict[tuple[str, str], set[str]]
 pytestmark = pytest.mark.timeout(1800)
 
 # All that a host holds, apart from what comes and goes by itself.
@@ -38,7 +39,7 @@ print(json.dumps({
 """
 
 
-def traces(controller: Controller) -> dict[tuple[str, str], set[str]]:
+def traces(controller: Controller) -> Traces:
     found: dict[str, Any] = {n: controller.lab.python(n, _TRACES) for n in controller.lab.names}
     own = ("user@", "user-", "session-", "run-user", "user-runtime-dir@")
     return {
@@ -52,13 +53,18 @@ def traces(controller: Controller) -> dict[tuple[str, str], set[str]]:
     }
 
 
+def added(before: Traces, after: Traces) -> Traces:
+    """What was not there before, of places where there is anything."""
+    return {place: after[place] - before[place] for place in after if after[place] - before[place]}
+
+
 def containers(controller: Controller) -> list[dict[str, Any]]:
     answer: list[dict[str, Any]] = controller.colchis("status", "store", "-o", "json")["containers"]
     return answer
 
 
 @pytest.fixture(scope="module")
-def before(controller: Controller) -> dict[tuple[str, str], set[str]]:
+def before(controller: Controller) -> Traces:
     """What blank hosts hold."""
     return traces(controller)
 
@@ -76,6 +82,12 @@ def store(controller: Controller, before: object) -> dict[str, Any]:
     return controller.processes()
 
 
+def test_check_mode_touches_nothing(controller: Controller, before: Traces) -> None:
+    controller.play("deploy", "--check")
+    assert added(before, traces(controller)) == {}
+    assert not (controller.folder / "secrets").exists()
+
+
 def test_blank_hosts_become_a_cluster_that_runs_apps(
     controller: Controller, store: dict[str, Any]
 ) -> None:
@@ -87,6 +99,7 @@ def test_blank_hosts_become_a_cluster_that_runs_apps(
     assert {c["node"] for c in containers(controller)} == {"a", "b"}
     lines = [line for host in store.values() for _, line in host.values()]
     assert sum("region_server.py" in line for line in lines) >= 2
+    assert controller.colchis("job", "list", "-o", "json") == {"jobs": []}
 
 
 def test_a_second_run_changes_nothing(controller: Controller, store: dict[str, Any]) -> None:
@@ -115,10 +128,7 @@ def test_new_keys_leave_every_process(controller: Controller, store: dict[str, A
 
 
 def test_a_cluster_is_removed_without_a_trace(
-    controller: Controller, store: dict[str, Any], before: dict[tuple[str, str], set[str]]
+    controller: Controller, store: dict[str, Any], before: Traces
 ) -> None:
     controller.play("remove")
-    after = traces(controller)
-    assert {place: after[place] - before[place] for place in after} == {
-        place: set() for place in after
-    }
+    assert added(before, traces(controller)) == {}
