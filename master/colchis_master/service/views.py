@@ -121,7 +121,7 @@ class Views:
         return {
             "cluster": state.settings.cluster,
             "epoch": state.epoch,
-            "nodes": dict(Counter(_node_state(node) for node in state.nodes.values())),
+            "nodes": dict(Counter(node.state.value for node in state.nodes.values())),
             "apps": dict(Counter(app_state(app) for app in state.apps.values())),
             "containers": dict(Counter(entry.state.value for entry in state.containers.values())),
             "violations": len(self._violations()),
@@ -174,7 +174,7 @@ class Views:
         heard = node.state is not NodeState.UNKNOWN
         return {
             "node": node.name,
-            "state": _node_state(node) if not node.drained else self._draining(node),
+            "state": self._draining(node) if node.drained else node.state.value,
             "address": facts.address,
             "capacity": facts.capacity,
             "free": dict(free),
@@ -189,9 +189,5 @@ class Views:
 
     def _draining(self, node: NodeEntry) -> str:
         if node.state is not NodeState.READY:
-            return _node_state(node)
+            return node.state.value
         return "draining" if self._state.held.get(node.name) else "drained"
-
-
-def _node_state(node: NodeEntry) -> str:
-    return node.state.value
