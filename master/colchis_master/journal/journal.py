@@ -161,7 +161,9 @@ class Journal:
 
         Each event has its number as ``seq``.
         """
-        records = list(records)
+        records, events = list(records), list(events)
+        if not records and not events:
+            return
         try:
             self._db.execute("BEGIN")
             self._db.executemany(
