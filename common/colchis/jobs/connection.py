@@ -92,6 +92,8 @@ class Connection:
         self._fetches: dict[str, Fetch] = {}
         self._answers: dict[int, Callable[[ask.Status], None]] = {}
         self._closing = False
+        self._entry = threading.Lock()
+        """Held while something is handed to the thread, and to say that nothing more will be."""
         self._thread = threading.Thread(target=self._run, name="colchis-jobs", daemon=True)
         self._thread.start()
 
@@ -123,17 +125,21 @@ class Connection:
 
     def close(self) -> None:
         """Cancel what still runs and end the line."""
-        if self._closing:
-            return
-        self._closing = True
-        self._wake_up()
+        with self._entry:
+            if self._closing:
+                return
+            self._closing = True
+            self._wake_up()
         self._thread.join()
+        # Not by the thread: it may end before the line that woke it has been executed.
+        os.close(self._wake)
 
     def _do(self, what: Callable[[], None]) -> None:
-        if self._closing:
-            raise ColchisError("the connection is closed")
-        self._outbox.append(what)
-        self._wake_up()
+        with self._entry:
+            if self._closing:
+                raise ColchisError("the connection is closed")
+            self._outbox.append(what)
+            self._wake_up()
 
     def _wake_up(self) -> None:
         os.eventfd_write(self._wake, 1)
@@ -156,20 +162,23 @@ class Connection:
                     self._receive()
                 else:
                     self._fetched(source)
-            while self._outbox:
-                self._outbox.popleft()()
-                if len(self._unsent) >= PARCEL:
-                    self._flush()
-            self._flush()
+            self._empty_outbox()
+        self._empty_outbox()
         self._send(ask.Bye())
         self._flush()
         for peer in self._peers.values():
             peer.close(0)
         self._service.close(500)
         self._context.term()
-        os.close(self._wake)
         for awaited in list(self._jobs.values()):
             awaited.listener.refused("the connection was closed", lost=True)
+
+    def _empty_outbox(self) -> None:
+        while self._outbox:
+            self._outbox.popleft()()
+            if len(self._unsent) >= PARCEL:
+                self._flush()
+        self._flush()
 
     def _send(self, message: ask.FromClient) -> None:
         self._unsent.append(ask.FROM_CLIENT.encode(message))
