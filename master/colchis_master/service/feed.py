@@ -19,6 +19,11 @@ class Feed:
         self._next = self._events[-1]["seq"] + 1 if self._events else 1
         self._news = asyncio.Event()
 
+    @property
+    def following(self) -> int:
+        """The number of the event that comes next."""
+        return self._next
+
     def number(self, happened: Iterable[Emit], wall: float) -> list[dict[str, Any]]:
         """Events with their numbers and the wall-clock time; nobody sees them yet."""
         numbered = []

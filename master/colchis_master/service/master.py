@@ -35,6 +35,7 @@ from colchis_master.service.control import MasterControl, moves_of
 from colchis_master.service.feed import KEPT, Feed
 from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
+from colchis_master.service.mqtt import publish
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
@@ -137,6 +138,9 @@ class Master:
             self._spawn(self._receive(self._link))
             self._spawn(self._tick())
             self._spawn(self._solver.start())
+            if self._settings.mqtt is not None:
+                name = f"colchis-{self._settings.cluster}"
+                self._spawn(publish(self.feed, self._settings.mqtt, name))
             self._announce()
             code = await self._code
             notify("STOPPING=1")

@@ -20,6 +20,7 @@ from pathlib import Path
 from colchis.specs.cursor import Cursor
 from colchis.specs.settings import settings_in
 from colchis_master.lra import ALGORITHMS, Settings, Weights
+from colchis_master.service.mqtt import MqttSettings, read_mqtt
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.options_spec import OPTIONS, read_options
 from colchis_master.tasks.policies import POLICIES
@@ -38,7 +39,8 @@ class MasterSettings:
     of the latter that containers and users are told. ``jobs`` is where executors and clients of
     jobs connect, ``public_jobs`` how they reach it, empty for no job service; ``policy`` and
     ``tasks`` those of its task scheduler. ``connection``
-    is a connection file to write for the command. ``interval``, ``lost_after`` and the rest are
+    is a connection file to write for the command, ``mqtt`` a broker that events are published to,
+    None for none. ``interval``, ``lost_after`` and the rest are
     those of the core and of the LRA scheduler.
     """
 
@@ -53,6 +55,7 @@ class MasterSettings:
     policy: str = "lma"
     tasks: Options = field(default_factory=Options)
     connection: Path | None = None
+    mqtt: MqttSettings | None = None
     interval: float = 1.0
     heartbeat_interval: float = 1.0
     lost_after: float = 10.0
@@ -149,6 +152,7 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "policy": _one_of(*POLICIES),
     "tasks": lambda at: read_options(at.fields("options of the task scheduler", (), OPTIONS)),
     "connection": _path,
+    "mqtt": read_mqtt,
     "interval": _duration,
     "heartbeat_interval": _duration,
     "lost_after": _duration,

@@ -8,6 +8,7 @@ import pytest
 
 from colchis.errors import InputError
 from colchis_master.lra import ALGORITHMS, Weights
+from colchis_master.service.mqtt import MqttSettings
 from colchis_master.service.settings import MasterSettings, load_settings
 
 PAGE = (Path(__file__).parents[3] / "docs/placement.md").read_text(encoding="utf-8")
@@ -73,3 +74,48 @@ def test_options_of_the_task_scheduler(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path, "tasks:\n  protect: -1\n  max_wait: 0\n  patience: 4\n")
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
+
+
+def test_a_broker_for_events(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hush\n")
+    secret.chmod(0o600)
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    plain = load(tmp_path, "mqtt: {host: broker.lab}\n").mqtt
+    assert plain == MqttSettings(host="broker.lab", port=1883, topic="colchis")
+    text = f"{{host: b, topic: lab/, username: c, password_file: {secret}, ca_file: {authority}}}"
+    found = load(tmp_path, f"mqtt: {text}\n").mqtt
+    assert found == MqttSettings(
+        host="b",
+        port=8883,
+        topic="lab",
+        username="c",
+        password="hush",
+        tls=True,
+        ca_file=authority,
+    )
+    assert "hush" not in repr(found)
+
+
+def test_every_mistake_about_a_broker_is_told_at_once(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hush")
+    secret.chmod(0o644)
+    with pytest.raises(InputError) as caught:
+        load(
+            tmp_path,
+            f"mqtt:\n  port: 0\n  topic: a/#\n  password_file: {secret}\n  ca_file: /none\n"
+            "  tls: perhaps\n  qos: 2\n",
+        )
+    told = {(p.line, p.field) for p in caught.value.problems}
+    assert told == {
+        (2, "mqtt.host"),
+        (2, "mqtt.port"),
+        (3, "mqtt.topic"),
+        (4, "mqtt.password_file"),
+        (5, "mqtt.ca_file"),
+        (6, "mqtt.tls"),
+        (7, "mqtt.qos"),
+    }
+    assert "hush" not in str(caught.value)
