@@ -79,7 +79,7 @@ class Connection:
         self._address = address
         self._sockets = sockets or PlainSockets()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._service = self._sockets.connect(self._context, address)
+        self._service = self._connect_soon_woken(address)
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller = zmq.Poller()
@@ -92,6 +92,8 @@ class Connection:
         self._fetches: dict[str, Fetch] = {}
         self._answers: dict[int, Callable[[ask.Status], None]] = {}
         self._closing = False
+        self._woken = False
+        """Whether the thread has been woken since it last looked into the outbox."""
         self._entry = threading.Lock()
         """Held while something is handed to the thread, and to say that nothing more will be."""
         self._thread = threading.Thread(target=self._run, name="colchis-jobs", daemon=True)
@@ -99,8 +101,8 @@ class Connection:
 
     def submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
         """Send a job and the functions it needs. Raises WireError where it is too long."""
-        ask.FROM_CLIENT.encode(job)
-        self._do(lambda: self._submit(job, functions, listener))
+        data = ask.FROM_CLIENT.encode(job)
+        self._do(lambda: self._submit(job, data, functions, listener))
 
     def cancel(self, job: str) -> None:
         """End a job and forget it."""
@@ -139,10 +141,30 @@ class Connection:
             if self._closing:
                 raise ColchisError("the connection is closed")
             self._outbox.append(what)
-            self._wake_up()
+            if not self._woken:
+                self._woken = True
+                self._wake_up()
 
     def _wake_up(self) -> None:
         os.eventfd_write(self._wake, 1)
+
+    def _connect_soon_woken(self, address: str) -> "zmq.Socket[bytes]":
+        """Connect from a thread that is woken soon: ZeroMQ's own threads inherit that."""
+        made: list[zmq.Socket[bytes] | BaseException] = []
+
+        def connect() -> None:
+            wake_soon()
+            try:
+                made.append(self._sockets.connect(self._context, address))
+            except BaseException as error:
+                made.append(error)
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        thread.join()
+        if isinstance(made[0], BaseException):
+            raise made[0]
+        return made[0]
 
     def _run(self) -> None:
         wake_soon()
@@ -174,6 +196,7 @@ class Connection:
             awaited.listener.refused("the connection was closed", lost=True)
 
     def _empty_outbox(self) -> None:
+        self._woken = False
         while self._outbox:
             self._outbox.popleft()()
             if len(self._unsent) >= PARCEL:
@@ -192,7 +215,9 @@ class Connection:
     def _hello(self) -> None:
         self._send(ask.Hello(self.name, jobs=list(self._jobs)))
 
-    def _submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
+    def _submit(
+        self, job: ask.Submit, encoded: bytes, functions: dict[str, bytes], listener: Listener
+    ) -> None:
         self._jobs[job.job] = Awaited(listener, job)
         for digest, data in functions.items():
             if digest not in self._functions:
@@ -206,7 +231,7 @@ class Connection:
                 if digest not in used:
                     del self._functions[digest]
                     self._send(DropFunction(digest))
-        self._send(job)
+        self._unsent.append(encoded)
 
     def _forget(self, job: str) -> None:
         if self._jobs.pop(job, None) is not None:

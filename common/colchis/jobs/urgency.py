@@ -22,7 +22,8 @@ def wake_soon(slice_us: int = 100) -> bool:
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:
         return False
-    attributes = struct.pack("IIQiIQQQ", _SIZE, 0, 0, 0, 0, slice_us * 1000, 0, 0)
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = struct.pack("IIQiIQQQ", _SIZE, 0, 0, nice, 0, slice_us * 1000, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.syscall(number, 0, attributes, 0) == 0)
 

@@ -47,6 +47,15 @@ class Forget:
 Output = ToExecutor | ToClient | Keep | Forget
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A task of an attempt, with its job and the number of its try."""
+
+    job: Job
+    task: Task
+    number: int
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try at one task, on its way."""
@@ -56,19 +65,24 @@ class Attempt:
     number: int
     executor: str
     digest: str
-    riders: list[tuple[Task, int]] = field(default_factory=list)
-    """Further tasks of its lot, each with the number of its try."""
+    riders: list[Place] = field(default_factory=list)
+    """Further tasks of its lot, maybe of other jobs."""
     done: int = 0
     """Tasks of its lot that are done, while it goes on."""
 
-    def place(self, index: int) -> tuple[Task, int]:
-        """A task of the lot, with the number of its try."""
-        return self.riders[index - 1] if index else (self.task, self.number)
+    def place(self, index: int) -> Place:
+        """A task of the lot."""
+        return self.riders[index - 1] if index else Place(self.job, self.task, self.number)
+
+    @property
+    def at_hand(self) -> Place:
+        """The task that is worked at, or the last one."""
+        return self.place(min(self.done, len(self.riders)))
 
     @property
     def current(self) -> Task:
-        """The task at hand."""
-        return self.place(min(self.done, len(self.riders)))[0]
+        """The task of :attr:`at_hand`."""
+        return self.at_hand.task
 
 
 class Books:
@@ -94,6 +108,23 @@ class Books:
     def say(self, output: Output) -> None:
         """Have something sent or written."""
         self.out.append(output)
+
+    def cut(self, task: Task) -> None:
+        """End the lot of other jobs in which a task is at hand that is not wanted any more.
+
+        The task scheduler cannot: for it the lot's first task has the slot.
+        """
+        number = task.lot
+        attempt = self.attempts.get(number) if number is not None else None
+        if number is None or attempt is None or not attempt.done:
+            return
+        place = attempt.at_hand
+        if (
+            place.task is task
+            and place.job is not attempt.job
+            and attempt.done <= len(attempt.riders)
+        ):
+            self.say(ToExecutor(attempt.executor, wire.Cancel(number, 0.0)))
 
     def id(self) -> str:
         """A new event's id."""

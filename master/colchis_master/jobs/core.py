@@ -9,9 +9,10 @@ is taken once.
 import structlog
 
 from colchis.errors import ColchisError
+from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
-from colchis.wire.work import MAX_LOT, Work
-from colchis_master.jobs.books import Attempt, Books, Output, ToExecutor
+from colchis.wire.work import MAX_LOT, Input, Work
+from colchis_master.jobs.books import Attempt, Books, Output, Place, ToClient, ToExecutor
 from colchis_master.jobs.clients import Clients
 from colchis_master.jobs.executors import Executors
 from colchis_master.jobs.graph import Jobs, inputs_of
@@ -23,10 +24,13 @@ from colchis_master.tasks.story import Entry
 
 log = structlog.get_logger("jobs")
 
+RESULTS = (ask.TaskDone, ask.JobEnded)
 LOT = 0.002
 """Seconds of work that are sent to a slot at once."""
 MAX_LOT_BYTES = 2**18
 """Bytes of payloads in a lot, if all were as long as the first."""
+PAYLOAD = 1024
+"""Bytes of a payload that is short beside the message about it."""
 
 
 class JobCore:
@@ -52,6 +56,14 @@ class JobCore:
         self._scheduler = scheduler
         self._patience = patience
         self._client_patience = client_patience
+
+    def results(self) -> list[Output]:
+        """Results to be sent before anything is decided; nothing where more than these is due."""
+        out = self.books.out
+        if not all(isinstance(one, ToClient) and isinstance(one.message, RESULTS) for one in out):
+            return []
+        self.books.out = []
+        return out
 
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""
@@ -146,45 +158,63 @@ class JobCore:
         self.books.attempts[number] = Attempt(
             task, job, order.attempt, order.executor, digest, riders
         )
-        for rider, tried in riders:
+        for place in riders:
             self.books.number()
-            rider.number, rider.executor, rider.reason = tried, order.executor, order.reason
+            rider = place.task
+            rider.number, rider.executor, rider.reason = (
+                place.number,
+                order.executor,
+                order.reason,
+            )
+            rider.lot = number
         task.attempt, task.executor, task.reason = number, order.executor, order.reason
         task.shown = "running"
         work = Work(stage.spec.kind, digest, inputs, stage.spec.buckets)
-        payloads = stage.spec.payloads
         more = [
-            Work(stage.spec.kind, digest, [payloads[rider.index]], stage.spec.buckets)
-            for rider, _ in riders
+            Work(stage.spec.kind, digest, [_payload(place)], stage.spec.buckets) for place in riders
         ]
         self.books.say(ToExecutor(order.executor, wire.Launch(number, work, more)))
 
-    def _riders(self, job: Job, task: Task) -> list[tuple[Task, int]]:
-        """Further tasks of a stage of short ones, to be sent along in one message.
+    def _riders(self, job: Job, task: Task) -> list[Place]:
+        """Further short tasks of a function, to be sent along in one message.
 
         As many as take :data:`LOT` seconds together, and at most half of what each slot may
         expect of those that wait, so that all slots end at about the same time.
         """
-        stage = job.stages[task.stage]
-        if not 0 < stage.pace < LOT / 2 or stage.after:
+        spec = job.stages[task.stage].spec
+        pace = self.books.functions.pace(spec.function)
+        if not 0 < pace < LOT / 2 or spec.after:
             return []
         slots = sum(executor.cores for executor in self.books.executors.values())
         share = self._scheduler.waiting_with(task.id) // (2 * slots)
-        most = min(
-            share,
-            int(LOT / stage.pace),
-            MAX_LOT,
-            MAX_LOT_BYTES // (1 + len(stage.spec.payloads[task.index])),
-        )
+        longest = max(PAYLOAD, len(spec.payloads[task.index]))
+        most = min(share, int(LOT / pace), MAX_LOT, MAX_LOT_BYTES // longest)
         if most < 1:
             return []
+
+        def alike(name: str) -> bool:
+            found = self.books.tasks.get(name)
+            if found is None or found[0].client != job.client or found[0].over:
+                return False
+            other = found[0].stages[found[1].stage].spec
+            return (
+                (other.function, other.kind, other.buckets, other.memory)
+                == (spec.function, spec.kind, spec.buckets, spec.memory)
+                and not other.after
+                and len(other.payloads[found[1].index]) <= longest
+            )
+
         riders, done = [], []
-        for name, tried in self._scheduler.take_along(task.id, most):
-            rider = self.books.tasks[name][1]
+        for name, tried in self._scheduler.take_along(task.id, most, alike):
+            its, rider = self.books.tasks[name]
             if rider.state is JobTaskState.READY:
-                riders.append((rider, tried))
+                riders.append(Place(its, rider, tried))
             else:
                 done.append((name, tried))
         if done:
             self.books.tell(sched.LotAdvanced(self.books.id(), finished=tuple(done)))
         return riders
+
+
+def _payload(place: Place) -> Input:
+    return place.job.stages[place.task.stage].spec.payloads[place.task.index]

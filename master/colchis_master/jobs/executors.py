@@ -1,9 +1,11 @@
 """The executors' side of the job core: who is there, and what they report."""
 
+from collections.abc import Iterable
+
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Input
-from colchis_master.jobs.books import Attempt, Books, ToClient, ToExecutor
+from colchis_master.jobs.books import Attempt, Books, Place, ToClient, ToExecutor
 from colchis_master.jobs.graph import Jobs
 from colchis_master.jobs.peers import Executor
 from colchis_master.jobs.state import Job, Task, TaskState, Turn
@@ -59,7 +61,7 @@ class Executors:
         back: list[tuple[str, int]] = []
         for number in executor.attempts:
             attempt = self._books.attempts.pop(number)
-            back += [(task.id, tried) for task, tried in attempt.riders[max(0, attempt.done - 1) :]]
+            back += _names(attempt.riders[max(0, attempt.done - 1) :])
             if attempt.task.attempt == number:
                 attempt.task.attempt = None
                 if not attempt.done:
@@ -122,8 +124,7 @@ class Executors:
         done, job = attempt.done, attempt.job
         rest = attempt.riders[done:]
         if rest:
-            back = tuple((task.id, tried) for task, tried in rest)
-            self._books.tell(sched.LotAdvanced(self._books.id(), returned=back))
+            self._books.tell(sched.LotAdvanced(self._books.id(), returned=tuple(_names(rest))))
         if not done:
             return attempt
         # The first task was done before; now its slot is free. Its result may be lost again.
@@ -136,24 +137,27 @@ class Executors:
         )
         if done > len(attempt.riders):
             return None
-        task, tried = attempt.place(done)
-        return Attempt(task, job, tried, attempt.executor, attempt.digest)
+        place = attempt.place(done)
+        return Attempt(place.task, place.job, place.number, attempt.executor, attempt.digest)
 
     def _parts(self, message: wire.Parts) -> None:
         attempt = self._books.attempts.get(message.attempt)
         if attempt is None or message.first != attempt.done or not message.results:
             return
-        job = attempt.job
-        job.stages[attempt.task.stage].took(message.seconds / len(message.results))
-        finished: list[tuple[str, int]] = []
+        self._books.functions.took(attempt.digest, message.seconds / len(message.results))
+        finished: list[Place] = []
         for results in message.results[: 1 + len(attempt.riders) - attempt.done]:
-            task, tried = attempt.place(attempt.done)
+            place = attempt.place(attempt.done)
             if attempt.done:
-                finished.append((task.id, tried))
+                finished.append(place)
             attempt.done += 1
-            self._take_results(job, task, results)
+            self._take_results(place.job, place.task, results)
+        place = attempt.at_hand
+        if place.job.over:
+            self._books.cut(place.task)
         if finished:
-            self._books.tell(sched.LotAdvanced(self._books.id(), finished=tuple(finished)))
+            done = tuple(_names(finished))
+            self._books.tell(sched.LotAdvanced(self._books.id(), finished=done))
 
     def _given(self, message: wire.Given) -> None:
         attempt = self._books.attempts.get(message.attempt)
@@ -161,8 +165,7 @@ class Executors:
             return
         rest = attempt.riders[message.kept - 1 :]
         del attempt.riders[message.kept - 1 :]
-        back = tuple((task.id, tried) for task, tried in rest)
-        self._books.tell(sched.LotAdvanced(self._books.id(), returned=back))
+        self._books.tell(sched.LotAdvanced(self._books.id(), returned=tuple(_names(rest))))
 
     def _finished(self, message: wire.Finished) -> None:
         attempt = self._end_attempt(message.attempt)
@@ -172,7 +175,7 @@ class Executors:
         if not message.results:
             self._tell_failed(attempt, retry=True)
             return
-        job.stages[task.stage].took(message.seconds)
+        self._books.functions.took(attempt.digest, message.seconds)
         self._books.tell(sched.TaskFinished(self._books.id(), task.id, attempt.number))
         self._take_results(job, task, message.results)
 
@@ -266,3 +269,8 @@ class Executors:
         for earlier in job.stages[task.stage].after:
             self._jobs.lose_key(job, job.stages[earlier], message.key)
         self._jobs.hand_over(job)
+
+
+def _names(places: Iterable[Place]) -> list[tuple[str, int]]:
+    """Tasks as the task scheduler knows them."""
+    return [(place.task.id, place.number) for place in places]

@@ -124,6 +124,9 @@ class Jobs:
         job.ended = self._books.now
         if state != "finished":
             self._books.tell(sched.JobCancelled(self._books.id(), job.id))
+            for stage in job.stages:
+                for task in stage.tasks:
+                    self._books.cut(task)
         ended = ask.JobEnded(job.id, state, failure)  # type: ignore[arg-type]  # one of three words
         self._books.say(ToClient(job.client, ended))
 

@@ -136,6 +136,8 @@ class JobService:
             now = time.monotonic()
             for socket in self._sockets:
                 self._drain(socket, now)
+            # A client that waits need not wait for what is decided about the slot.
+            self._send(core.results(), now)
             if now >= due:
                 core.tick(now)
                 if now >= tick:

@@ -61,6 +61,8 @@ class Task:
     kills: int = 0
     executor: str = ""
     attempt: int | None = None
+    lot: int | None = None
+    """The attempt that it went along with last."""
     shown: str = ""
     memory: int = 0
     reason: str = ""
@@ -86,12 +88,6 @@ class Stage:
     before: list[int] = field(default_factory=list)
     held: dict[int, Counter[str]] = field(default_factory=dict)
     """Bytes of each result's bucket by the address that holds them."""
-    pace: float = 0.0
-    """Seconds that its tasks take lately, rather too much than too little; 0 is unknown."""
-
-    def took(self, seconds: float) -> None:
-        """Learn from one task, or the mean of several."""
-        self.pace = max(seconds, 0.8 * self.pace + 0.2 * seconds, 1e-6)
 
     @property
     def complete(self) -> bool:

@@ -4,6 +4,7 @@ Each method makes one lawful step and leaves the indices right, so that a decisi
 entry of a ranking instead of all executors. Nothing is decided here.
 """
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import islice
 
@@ -99,15 +100,39 @@ class Book:
         task.executor = executor
         self._enter(task, now)
 
-    def ride(self, leader: Task, most: int) -> list[Task]:
-        """Let up to so many pending tasks of the same stage go along with a running one."""
-        stage = leader.stage
+    def ride(
+        self, leader: Task, most: int, alike: Callable[[str], bool] = lambda _: False
+    ) -> list[Task]:
+        """Let up to so many pending tasks go along with a running one.
+
+        Those of the same stage, and of the stages that come next in the queue as long as their
+        tasks are ``alike``: nothing else is overtaken by them.
+        """
         prefer = leader.prefer if self.policy.local else None
-        riders = list(islice(stage.pending.get(prefer, {}).values(), most))
+        riders = list(islice(leader.stage.pending.get(prefer, {}).values(), most))
+        lane = self.policy.lane(leader.stage, prefer)
+        if prefer is None and not self.policy.dynamic and lane in self.queue.lanes:
+            for _, stage in self.queue.lanes[lane].ranked():
+                if stage is leader.stage:
+                    continue
+                tasks = stage.pending.get(None)
+                if (
+                    len(riders) >= most
+                    or stage.priority != leader.stage.priority
+                    or not tasks
+                    or not alike(next(iter(tasks)))
+                ):
+                    break
+                riders += islice(tasks.values(), most - len(riders))
         for task in riders:
             task.state = after(task.state, Step.RIDE)
             self.queue.remove(task)
         return riders
+
+    def waiting_with(self, leader: Task) -> int:
+        """How many tasks wait that may go along with this one, were they alike."""
+        stage = leader.stage
+        return stage.waiting if self.policy.dynamic else self.queue.by_priority[stage.priority]
 
     def order_suspend(self, task: Task, claim: str) -> None:
         """The slot is still held, the memory already charged."""

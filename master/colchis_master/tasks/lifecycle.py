@@ -1,9 +1,10 @@
 """The life of a task, as a table.
 
-A task that is *riding* goes along with another of its stage, in that one's slot and lot, and holds
-nothing itself. A slot of its executor is held in the states of :data:`HOLDS_SLOT`, memory without
-a slot in those of :data:`HOLDS_MEMORY_ONLY`. Whatever waits for an executor's answer has a state of
-its own (*suspending*, *killing*, *dropping*): orders sent are never taken for orders carried out.
+A task that is *riding* goes along with another of its function, in that one's slot and lot, and
+holds nothing itself. A slot of its executor is held in the states of :data:`HOLDS_SLOT`, memory
+without a slot in those of :data:`HOLDS_MEMORY_ONLY`. Whatever waits for an executor's answer has a
+state of its own (*suspending*, *killing*, *dropping*): orders sent are never taken for orders
+carried out.
 """
 
 from enum import StrEnum

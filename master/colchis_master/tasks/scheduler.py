@@ -10,7 +10,7 @@ After every event three things hold, and each handler only restores them where i
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from colchis.errors import InputError
 from colchis_master.tasks import events as ev
@@ -98,21 +98,25 @@ class TaskScheduler:
         self._restart()
         return self._out
 
-    def take_along(self, task: str, most: int) -> list[tuple[str, int]]:
-        """Let up to ``most`` pending tasks of a stage go along with one of it that was launched.
+    def take_along(
+        self, task: str, most: int, alike: Callable[[str], bool] = lambda _: False
+    ) -> list[tuple[str, int]]:
+        """Let up to ``most`` pending tasks go along with one that was launched.
 
-        They need no slot of their own. Returns each one's name and the number of its attempt; their
-        end is told by :class:`~colchis_master.tasks.events.LotAdvanced`, or as that of other tasks.
+        They are of the same stage, or come next in the queue, of the same priority and ``alike``.
+        They need no slot of their own. Returns each one's name and the number of its attempt;
+        their end is told by :class:`~colchis_master.tasks.events.LotAdvanced`, or as that of other
+        tasks.
         """
         leader = self.book.tasks[task]
-        riders = self.book.ride(leader, most)
+        riders = self.book.ride(leader, most, alike)
         for rider in riders:
             self._tell(rider, f"launch attempt {rider.attempt}", f"goes along with {task}")
         return [(rider.id, rider.attempt) for rider in riders]
 
     def waiting_with(self, task: str) -> int:
-        """How many tasks wait of a live task's stage."""
-        return self.book.tasks[task].stage.waiting
+        """How many tasks wait that might go along with a live one."""
+        return self.book.waiting_with(self.book.tasks[task])
 
     def next_wakeup(self) -> float | None:
         """When a Tick is wanted next, if nothing else happens before."""

@@ -1,6 +1,6 @@
 """The queue: stages with pending tasks, in the policy's order, by lane."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 
@@ -20,6 +20,8 @@ class Waitlist:
     def __init__(self, policy: Policy, alive: Callable[[str], bool]) -> None:
         self._policy, self._alive = policy, alive
         self.lanes: dict[str, Ranking[Stage]] = {}
+        self.by_priority: Counter[int] = Counter()
+        """How many tasks wait, by priority."""
         self._orphaned: set[str] = set()
 
     def add(self, task: Task) -> None:
@@ -28,6 +30,7 @@ class Waitlist:
         prefer = task.prefer if self._policy.local else None
         stage.pending.setdefault(prefer, OrderedDict())[task.id] = task
         stage.waiting += 1
+        self.by_priority[stage.priority] += 1
         lane = self._policy.lane(stage, prefer)
         if lane not in self.lanes:
             self.lanes[lane] = Ranking()
@@ -42,6 +45,7 @@ class Waitlist:
         if not stage.pending[prefer]:
             del stage.pending[prefer]
         stage.waiting -= 1
+        self.by_priority[stage.priority] -= 1
         lane = self._policy.lane(stage, prefer)
         if not self.waiting(stage, lane):
             self.lanes[lane].discard(stage)

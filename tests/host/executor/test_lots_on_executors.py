@@ -86,3 +86,38 @@ def test_urgent_tasks_among_short_ones(tmp_path: Path) -> None:
             assert urgent.result(60) == [turn]
         assert list(batch) == list(range(1500))
     assert sorted(marks(tmp_path)) == list(range(1500))
+
+
+def test_tasks_submitted_one_by_one_run_once_each_and_travel_together(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        mark(tmp_path, number)
+        return -number
+
+    with cluster() as client:
+        futures = [client.submit(work, number) for number in range(1000)]
+        assert [future.result(60) for future in futures] == [-n for n in range(1000)]
+        told = {one.reason for one in client.history()}
+    assert sorted(marks(tmp_path)) == list(range(1000))
+    assert any("goes along with" in reason for reason in told)
+
+
+def test_cancelled_task_that_took_long_among_short_ones_leaves_its_slot(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        mark(tmp_path, number)
+        for _ in colchis.jobs.task.records(iter(int, number == 600)):
+            time.sleep(0.01)
+        return number
+
+    def meet(number: int) -> None:
+        (tmp_path / f"here{number}").touch()
+        while not (tmp_path / f"here{1 - number}").exists():
+            time.sleep(0.01)
+
+    with cluster() as client:
+        futures = [client.submit(work, number) for number in range(1000)]
+        wait_for(lambda: len(marks(tmp_path)) == 1000)
+        assert futures[600].cancel()
+        assert [one.result(60) for one in futures if one is not futures[600]]
+        # Both slots are needed at once.
+        both = [client.submit(meet, number) for number in (0, 1)]
+        assert [one.result(60) for one in both] == [None, None]

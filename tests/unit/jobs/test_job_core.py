@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.work import PROTOCOL, Failure, Stored
-from colchis_master.jobs.books import ToExecutor
+from colchis_master.jobs.books import Keep, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.state import TRANSITIONS, IllegalTurnError, Task, TaskState, Turn
 from colchis_master.tasks.options import Options
@@ -226,3 +226,23 @@ def test_illegal_turn_changes_nothing() -> None:
         task.turn(Turn.FINISH)
     assert task.state is TaskState.WAITING
     assert {state for state, _ in TRANSITIONS} == set(TaskState)
+
+
+def test_results_are_sent_before_slots_are_given_out_anew() -> None:
+    world = World(1, 1, random.Random(0))
+    for name in ("j", "k"):
+        world.submit(ask.Submit(name, name, 2, [stage("a", 1)], [0], 3))
+    launch = world.orders["e0"].pop()
+    assert isinstance(launch, wire.Launch)
+    world.core.executors.report("e0", wire.Finished(launch.attempt, [b"done"]), 1.0)
+    told = [type(one.message) for one in world.core.results() if isinstance(one, ToClient)]
+    assert told == [ask.TaskDone, ask.JobEnded]
+    follows = [one.message for one in world.core.take(1.0) if isinstance(one, ToExecutor)]
+    assert [type(one) for one in follows] == [wire.Launch]
+
+
+def test_what_has_to_be_written_first_is_not_sent_early() -> None:
+    world = World(1, 1, random.Random(0))
+    world.core.jobs.submit("c", ask.Submit("j", "j", 2, [stage("a", 1)], [0], 3), 1.0)
+    assert world.core.results() == []
+    assert any(isinstance(one, Keep) for one in world.core.take(1.0))

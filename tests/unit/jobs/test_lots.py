@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,10 @@ def test_lots_give_right_results_once_whatever_fails(seed: int, executors: int, 
     world = World(executors, cores, rng)
     world.failing = 0.02
     world.submit(wide("j", 60, independent=True))
+    single = [f"single{number}" for number in range(30)]
+    for job in single:
+        world.submit(wide(job, 1, independent=True))
+    cancelled = set()
     for turn in range(100):
         choice = rng.random()
         name = rng.choice(sorted(world.orders))
@@ -50,6 +55,11 @@ def test_lots_give_right_results_once_whatever_fails(seed: int, executors: int, 
             world.report(name, wire.Lost(attempt))
         elif choice < 0.1:
             world.submit(wide(f"urgent{turn}", 2, priority=1))
+        elif choice < 0.12:
+            unwanted = rng.choice(single)
+            cancelled.add(unwanted)
+            world.core.jobs.cancel(unwanted)
+            world.take()
         else:
             world.step()
     world.settle()
@@ -60,6 +70,9 @@ def test_lots_give_right_results_once_whatever_fails(seed: int, executors: int, 
     for done in results(world, "j"):
         assert world.read(done.results[0]) in (None, f"(a{done.index})")
     assert ends(world, "j") == ["finished"]
+    for job in single:
+        assert len(results(world, job)) <= 1 and len(ends(world, job)) == 1
+        assert job in cancelled or ends(world, job) == ["finished"]
     for job in list(world.core.books.jobs):
         world.core.jobs.release(job)
     world.take()
@@ -131,3 +144,71 @@ def test_cancelled_lot_leaves_nothing() -> None:
     world.submit(wide("k", 1))
     world.settle()
     assert ends(world, "k") == ["finished"]
+
+
+def test_jobs_of_one_task_each_travel_together() -> None:
+    world = World(1, 1, random.Random(0))
+    jobs = [f"j{number}" for number in range(40)]
+    for job in jobs:
+        world.submit(wide(job, 1))
+    lot = in_a_lot(world)
+    world.settle()
+    assert all(ends(world, job) == ["finished"] for job in jobs)
+    assert all(values(world, job) == ["(a0)"] for job in jobs)
+    assert world.computed["a0"] == 40 and len(lot.more) > 1
+    books = world.core.books
+    for job in jobs:
+        world.core.jobs.release(job)
+    assert not books.attempts and not books.tasks
+
+
+def test_nothing_is_overtaken_by_jobs_that_travel_together() -> None:
+    world = World(1, 1, random.Random(0))
+    for number in range(40):
+        world.submit(wide(f"j{number}", 1))
+    function = wire.Function("b" * 32, b"g")
+    world.core.clients.add_function("c", function)
+    other = msgspec.structs.replace(stage("b", 1), function=function.digest)
+    world.submit(ask.Submit("other", "other", 2, [other], [0], 3))
+    for number in range(40, 80):
+        world.submit(wide(f"j{number}", 1))
+    world.settle()
+    ended = [m.job for m in world.to_client if isinstance(m, ask.JobEnded)]
+    assert ended.index("other") == 40 and len(ended) == 81
+
+
+def test_job_cancelled_while_it_is_at_hand_in_anothers_lot_is_ended() -> None:
+    world = World(1, 1, random.Random(0))
+    for number in range(40):
+        world.submit(wide(f"j{number}", 1))
+    lot = in_a_lot(world)
+    books = world.core.books
+    leader, riders = books.attempts[lot.attempt].job.id, books.attempts[lot.attempt].riders
+    at_hand, others = riders[0].job.id, [place.job.id for place in riders[1:]]
+    world.report("e0", wire.Parts(lot.attempt, 0, [[b"first"]], 1e-4))
+    assert ends(world, leader) == ["finished"]
+    world.core.jobs.release(leader)
+    world.core.jobs.cancel(at_hand)
+    world.take()
+    assert wire.Cancel(lot.attempt, 0.0) in world.orders["e0"]
+    world.settle()
+    assert ends(world, at_hand) == ["cancelled"]
+    assert all(ends(world, job) == ["finished"] for job in others)
+
+
+def test_job_cancelled_before_its_turn_in_anothers_lot_is_ended_when_it_comes() -> None:
+    world = World(1, 1, random.Random(0))
+    for number in range(60):
+        world.submit(wide(f"j{number}", 1))
+    lot = in_a_lot(world)
+    riders = world.core.books.attempts[lot.attempt].riders
+    assert len(riders) > 1
+    second = riders[1].job.id
+    world.core.jobs.cancel(second)
+    world.take()
+    assert wire.Cancel(lot.attempt, 0.0) not in world.orders["e0"]
+    world.report("e0", wire.Parts(lot.attempt, 0, [[b"first"], [b"second"]], 1e-4))
+    assert wire.Cancel(lot.attempt, 0.0) in world.orders["e0"]
+    world.settle()
+    assert ends(world, second) == ["cancelled"]
+    assert sum(ends(world, f"j{number}") == ["finished"] for number in range(60)) == 59
