@@ -51,7 +51,6 @@ class Greedy:
         self.style = style
         self.stop = stop
         self.state = State(problem)
-        self._capacity = np.maximum(problem.capacity, 1).astype(np.float64)
         self._attracted = self._attracted_groups()
         self._sorted = True
 
@@ -99,7 +98,7 @@ class Greedy:
         share = state.shares(group)[candidates]
         if weights.balance:
             used = problem.capacity[candidates] - state.free[candidates]
-            before = (used / self._capacity[candidates]).max(axis=1, initial=0.0)
+            before = (used / problem.divisors[candidates]).max(axis=1, initial=0.0)
             rest += weights.balance * (share**2 - before**2)
         cost = soft[candidates] + 1e6 * hard_own[candidates]
         if not self.settings.ordered and problem.instances:

@@ -4,6 +4,7 @@ Containers that look alike to the rules (same tags, same app) are one *kind*; wh
 the containers of a kind is a *family*, shared by all kinds of which it asks the same.
 """
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,12 +137,18 @@ class Problem:
         self._by_tag: dict[str, list[int]] = {}
         self.running: tuple[Container, ...] = cluster.containers
         self._compile_new()
+        known = self._kind_of.get
         self.container_kind = np.array(
-            [self._kind(c.tags, c.app) for c in self.running], dtype=np.int64
+            [
+                kind
+                if (kind := known((c.tags, c.id.app))) is not None
+                else self._kind(c.tags, c.app)
+                for c in self.running
+            ],
+            dtype=np.int64,
         )
-        placed = cluster.placed
         self.container_node = np.array(
-            [self.index[placed[c.id]] for c in self.running], dtype=np.int64
+            [self.index[name] for name in _homes(cluster)], dtype=np.int64
         )
         self._compile_resources(keep_free)
         self.set_groups: list[SetGroup] = []
@@ -189,24 +196,20 @@ class Problem:
     def _compile_resources(self, keep_free: Resources) -> None:
         names: dict[str, None] = {}
         for node in self.nodes:
-            names.update(dict.fromkeys(node.capacity.names()))
+            for name, _ in node.capacity.amounts:
+                names[name] = None
         for group in self.groups:
             names.update(dict.fromkeys(group.spec.resources.names()))
         names.update(dict.fromkeys(keep_free.names()))
         self.resources = tuple(names)
-        self.capacity = np.array(
-            [[node.capacity.get(name) for name in names] for node in self.nodes], dtype=np.int64
-        ).reshape(self.size, len(names))
-        vectors: dict[Resources, int] = {}
-        rows = np.array(
-            [vectors.setdefault(c.resources, len(vectors)) for c in self.running], dtype=np.int64
+        # By columns: what is asked of all resources of a node is then quick to answer.
+        self.capacity = np.asfortranarray(
+            _amounts([n.capacity for n in self.nodes], self.resources)
         )
-        table = np.array(
-            [[amount.get(name) for name in names] for amount in vectors], dtype=np.int64
-        ).reshape(len(vectors), len(names))
+        usage = _amounts([c.resources for c in self.running], self.resources)
         used = np.zeros_like(self.capacity)
-        if len(rows):
-            np.add.at(used, self.container_node, table[rows])
+        for column in range(len(self.resources)):
+            np.add.at(used[:, column], self.container_node, usage[:, column])
         self.free = self.capacity - used
         self.needs = np.array(
             [[g.spec.resources.get(name) for name in names] for g in self.groups], dtype=np.int64
@@ -220,24 +223,27 @@ class Problem:
         known = self._set_group_of.get(name)
         if known is not None:
             return known
-        sets: dict[str, int] = {}
-        nodes: list[int] = []
-        members: list[int] = []
-        for i, node in enumerate(self.nodes):
-            for member in node.sets_of(name):
-                nodes.append(i)
-                members.append(sets.setdefault(member, len(sets)))
-        entry_node = np.array(nodes, dtype=np.int64)
-        entry_set = np.array(members, dtype=np.int64)
+        number = self._set_group_of[name] = len(self.set_groups)
+        self.set_groups.append(self._compile_set_group(name))
+        return number
+
+    def _compile_set_group(self, name: str) -> SetGroup:
+        if name == NODE:
+            each = np.arange(self.size)
+            return SetGroup(name, tuple(self.index), each, each, each, self.size)
+        numbers: dict[str, int] = {}
+        held = [node.sets_of(name) for node in self.nodes]
+        entry_set = np.array(
+            [numbers.setdefault(member, len(numbers)) for sets in held for member in sets],
+            dtype=np.int64,
+        )
+        memberships = np.array([len(sets) for sets in held], dtype=np.int64)
+        entry_node = np.repeat(np.arange(self.size), memberships)
         single: Ints | None = None
-        if len(nodes) == len(set(nodes)):
+        if not (memberships > 1).any():
             single = np.full(self.size, -1, dtype=np.int64)
             single[entry_node] = entry_set
-        number = self._set_group_of[name] = len(self.set_groups)
-        self.set_groups.append(
-            SetGroup(name, tuple(sets), entry_node, entry_set, single, self.size)
-        )
-        return number
+        return SetGroup(name, tuple(numbers), entry_node, entry_set, single, self.size)
 
     def _matching(self, matcher: _Matcher) -> frozenset[int]:
         """Kinds whose containers a matcher counts."""
@@ -370,6 +376,11 @@ class Problem:
         return np.bincount(chosen, minlength=self.size).astype(np.int64)
 
     @cached_property
+    def divisors(self) -> Floats:
+        """The capacity to divide by for shares: at least 1."""
+        return np.maximum(self.capacity, 1).astype(np.float64)
+
+    @cached_property
     def live_counts(self) -> tuple[Ints, ...]:
         """What runs of each counter in each set of its group; empty where no live family asks."""
         used = {c for family in self.live for c in family.counters}
@@ -388,6 +399,32 @@ class Problem:
     def live_subjects(self) -> tuple[Ints, ...]:
         """How many running subjects of each live family each node holds."""
         return tuple(self.running_per_node(family.kinds) for family in self.live)
+
+
+def _homes(cluster: Cluster) -> Iterable[str]:
+    """The name of each container's node, in the order of the containers. Mostly ``placed`` has
+    that order, and then no id is hashed."""
+    placed = cluster.placed
+    containers = cluster.containers
+    same = map(operator.is_, map(operator.attrgetter("id"), containers), placed)
+    if len(placed) == len(containers) and all(same):
+        return placed.values()
+    return [placed[container.id] for container in containers]
+
+
+def _amounts(vectors: Sequence[Resources], names: Sequence[str]) -> Ints:
+    """A row of amounts, in the order of ``names``, for each of ``vectors``: most are shared by
+    many, or equal others."""
+    objects = list(map(id, vectors))
+    row_of: dict[int, int] = {}
+    rows: dict[tuple[tuple[str, int], ...], int] = {}
+    for each, vector in dict(zip(objects, vectors, strict=True)).items():
+        row_of[each] = rows.setdefault(vector.amounts, len(rows))
+    table = np.array(
+        [[amounts.get(name, 0) for name in names] for amounts in map(dict, rows)], dtype=np.int64
+    ).reshape(len(rows), len(names))
+    found: Ints = table[np.array(list(map(row_of.__getitem__, objects)), dtype=np.int64)]
+    return found
 
 
 def _merged(families: Iterable[Family]) -> list[Family]:

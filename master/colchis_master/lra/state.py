@@ -1,7 +1,10 @@
 """A placement in the making: counts kept up to date, and what one more container would cost."""
 
+import itertools
+
 import numpy as np
 
+from colchis.model.constraints import NODE
 from colchis_master.lra.extents import node_extents, set_extents, to_nodes
 from colchis_master.lra.problem import Bools, Family, Floats, Ints, Problem
 
@@ -9,26 +12,30 @@ EPSILON = 1e-9
 
 
 class _View:
-    """Kept per group: room, dominant share and fragmentation with one more container."""
+    """Kept per group: room for how many, dominant share and fragmentation with one more."""
 
     def __init__(self, problem: Problem, group: int) -> None:
         self._needs = problem.needs[group]
-        self._wanted = self._needs > 0
-        self._capacity = np.maximum(problem.capacity, 1).astype(np.float64)
+        self._wanted = np.flatnonzero(self._needs)
+        self._count = problem.groups[group].count
+        self.slots = np.zeros(problem.size, dtype=np.int64)
         self.fits = np.zeros(problem.size, dtype=np.bool_)
         self.spoils = np.zeros(problem.size, dtype=np.bool_)
         self.share = np.zeros(problem.size)
         self.seen = 0
 
-    def update(self, state: "State", nodes: Ints) -> None:
+    def update(self, state: "State", nodes: Ints | slice) -> None:
         problem = state.problem
         free = state.free[nodes]
         left = free - self._needs
-        room = (left[:, self._wanted] >= 0).all(axis=1)
-        self.fits[nodes] = room & problem.schedulable[nodes]
-        self.share[nodes] = ((problem.capacity[nodes] - left) / self._capacity[nodes]).max(
-            axis=1, initial=0.0
-        )
+        slots = np.full(len(free), self._count, dtype=np.int64)
+        for resource in self._wanted.tolist():
+            slots = np.minimum(slots, free[:, resource] // self._needs[resource])
+        slots[~problem.schedulable[nodes]] = 0
+        self.slots[nodes] = slots = np.maximum(slots, 0)
+        self.fits[nodes] = slots > 0
+        used = problem.capacity[nodes] - left
+        self.share[nodes] = (used / problem.divisors[nodes]).max(axis=1, initial=0.0)
         short = (left < problem.keep_free).any(axis=1)
         spoilt = (state.touched[nodes] > 0) & (free < problem.keep_free).any(axis=1)
         self.spoils[nodes] = short & ~spoilt
@@ -39,7 +46,7 @@ class State:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.free = problem.free.copy()
+        self.free = problem.free.copy(order="K")
         self.counts: list[Ints] = [counts.copy() for counts in problem.live_counts]
         self.subjects: list[Ints] = [subjects.copy() for subjects in problem.live_subjects]
         self.count_version = [0] * len(problem.counters)
@@ -110,7 +117,7 @@ class State:
         view = self._views.get(group)
         if view is None:
             view = self._views[group] = _View(self.problem, group)
-            view.update(self, np.arange(self.problem.size))
+            view.update(self, slice(None))
         elif view.seen < len(self._log):
             changed = self._log[view.seen :]
             view.update(self, np.array(sorted(set(changed)), dtype=np.int64))
@@ -132,13 +139,7 @@ class State:
 
     def slots(self, group: int) -> Ints:
         """How many containers of a group each node has room for, at most as many as there are."""
-        needs = self.problem.needs[group]
-        wanted = needs > 0
-        count = self.problem.groups[group].count
-        room = np.full(self.problem.size, count, dtype=np.int64)
-        if wanted.any():
-            room = np.minimum(room, (self.free[:, wanted] // needs[wanted]).min(axis=1))
-        return np.where(self.problem.schedulable, np.maximum(room, 0), 0)
+        return self._view(group).slots
 
     def own(self, number: int) -> Floats:
         """Extents of a new container of live family ``number`` on each node (not counted yet)."""
@@ -168,9 +169,11 @@ class State:
         problem = self.problem
         subjects = self.subjects[number]
         total = np.zeros(problem.size)
-        if not subjects.any():
+        at = np.flatnonzero(subjects)
+        if not len(at):
             return total
-        current = node_extents(problem, family, self.counts, placed=True)
+        held = subjects[at]
+        current = node_extents(problem, family, self.counts, placed=True, at=at)
         groups = sorted({problem.counters[c].group for c in bumped})
         changes: dict[int, Floats] = {}
         for group in groups:
@@ -179,18 +182,19 @@ class State:
             if set_group.single is None:
                 total += self._overlapping(number, family, own, group)
                 continue
-            after = node_extents(problem, family, self.counts, placed=True, bumped=own)
-            changes[group] = change = subjects * (after - current)
+            after = node_extents(problem, family, self.counts, placed=True, bumped=own, at=at)
+            changes[group] = change = held * (after - current)
             if not change.any():
                 continue
-            if len(set_group.entry_node) < problem.size:
-                change = np.where(set_group.single >= 0, change, 0.0)
-            sums = np.bincount(
-                np.maximum(set_group.single, 0), weights=change, minlength=len(set_group.sets)
-            )
+            if set_group.name == NODE:
+                total[at] += change
+                continue
+            home = set_group.single[at]
+            inside = home >= 0
+            sums = np.bincount(home[inside], weights=change[inside], minlength=len(set_group.sets))
             total += np.where(set_group.single >= 0, sums[set_group.single], 0.0)
         if len(changes) >= 2 and len(family.groups) >= 2:
-            self._correct_pairs(number, family, bumped, changes, current, total)
+            self._correct_pairs(number, family, bumped, changes, current, at, total)
         return total
 
     def _correct_pairs(
@@ -200,24 +204,25 @@ class State:
         bumped: frozenset[int],
         changes: dict[int, Floats],
         current: Floats,
+        at: Ints,
         total: Floats,
     ) -> None:
         """Where a subject shares sets of two groups with the newcomer, both counts rise."""
         problem = self.problem
         groups = sorted(changes)
-        for at, first in enumerate(groups):
-            for second in groups[at + 1 :]:
-                one, two = problem.set_groups[first].single, problem.set_groups[second].single
-                assert one is not None and two is not None
-                both = frozenset(c for c in bumped if problem.counters[c].group in (first, second))
-                after = node_extents(problem, family, self.counts, placed=True, bumped=both)
-                joint = self.subjects[number] * (after - current)
-                joint = joint - changes[first] - changes[second]
-                inside = (one >= 0) & (two >= 0)
-                codes = np.where(inside, one * (two.max() + 1) + two, 0)
-                _, place = np.unique(codes, return_inverse=True)
-                sums = np.bincount(place, weights=np.where(inside, joint, 0.0))
-                total += np.where(inside, sums[place], 0.0)
+        for first, second in itertools.combinations(groups, 2):
+            one, two = problem.set_groups[first].single, problem.set_groups[second].single
+            assert one is not None and two is not None
+            both = frozenset(c for c in bumped if problem.counters[c].group in (first, second))
+            after = node_extents(problem, family, self.counts, placed=True, bumped=both, at=at)
+            joint = np.zeros(problem.size)
+            joint[at] = self.subjects[number][at] * (after - current)
+            joint[at] -= changes[first] + changes[second]
+            inside = (one >= 0) & (two >= 0)
+            codes = np.where(inside, one * (two.max() + 1) + two, 0)
+            _, place = np.unique(codes, return_inverse=True)
+            sums = np.bincount(place, weights=np.where(inside, joint, 0.0))
+            total += np.where(inside, sums[place], 0.0)
 
     def _overlapping(
         self, number: int, family: Family, bumped: frozenset[int], group: int
