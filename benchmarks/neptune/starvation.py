@@ -25,7 +25,7 @@ import matplotlib as mpl
 import colchis.jobs
 from benchmarks.report import median, percentile, show, write
 from colchis.jobs.client import Client
-from colchis_master.tasks.options import Options
+from colchis_master.tasks.options import SERVICE
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
@@ -161,7 +161,7 @@ def main() -> None:
         "stream_p50_ms": median(latencies) * 1e3 if latencies else None,
         "stream_p99_ms": percentile(latencies, 0.99) * 1e3 if latencies else None,
     }
-    options = Options()
+    options = SERVICE
     bounds = {"max_wait_s": options.max_wait, "protect_s": options.protect}
     write("starvation", [row], arguments.out, bounds=bounds, waits=sorted(begun))
     show("Batch beside many streams, defaults", [row])

@@ -250,6 +250,7 @@ def _scenario() -> Schema:
             "suspend_latency": seconds,
             "max_suspensions": {"type": "integer", "minimum": 1},
             "protect": seconds,
+            "protect_per_wait": seconds,
             "max_suspended_memory": _MEMORY,
             "max_wait": {"type": "number", "exclusiveMinimum": 0},
             "nearly_done": share,

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from colchis.jobs.urgency import die_with_parent, wake_soon
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
 from colchis_master.jobs.service import JobService
-from colchis_master.tasks.options import Options
+from colchis_master.tasks.options import SERVICE
 from colchis_master.tasks.scheduler import TaskScheduler
 
 
@@ -54,7 +55,7 @@ def serve(config: Config) -> int:
     wake_soon()
     journal = Journal(Path(config.journal)) if config.journal else None
     epoch = journal.next_epoch() if journal is not None else int(time.time()) & 0xFFFFF
-    options = Options(**config.options)  # type: ignore[arg-type]  # Options checks them itself
+    options = replace(SERVICE, **config.options)  # type: ignore[arg-type]  # checked by itself
     scheduler = TaskScheduler(config.policy, options, random.Random(config.seed))
     core = JobCore(
         scheduler,

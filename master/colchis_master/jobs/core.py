@@ -67,17 +67,26 @@ class JobCore:
 
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""
-        while self.books.queue:
-            event = self.books.queue.popleft()
-            try:
-                instructions = self._scheduler.handle(now, event)
-            except ColchisError as error:
-                log.error("the task scheduler refused an event", event_=event, why=str(error))
-                continue
-            for instruction in instructions:
+        queue = self.books.queue
+        while queue:
+            event = queue.popleft()
+            then: list[sched.StageSubmitted] = []
+            while queue and isinstance(queue[0], sched.StageSubmitted):
+                then.append(queue.popleft())  # type: ignore[arg-type]  # the one just looked at
+            for instruction in self._decide(now, event, then):
                 self._carry_out(instruction)
         out, self.books.out = self.books.out, []
         return out
+
+    def _decide(
+        self, now: float, event: sched.Event, then: list[sched.StageSubmitted]
+    ) -> list[sched.Instruction]:
+        """What the scheduler says to an event and stages that became ready by it or after it."""
+        try:
+            return self._scheduler.handle(now, event, then)
+        except ColchisError as error:
+            log.error("the task scheduler refused an event", event_=event, why=str(error))
+        return [order for stage in then for order in self._decide(now, stage, [])]
 
     def next_wakeup(self) -> float | None:
         """When :meth:`tick` is due."""

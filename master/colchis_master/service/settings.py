@@ -21,7 +21,7 @@ from colchis.specs.cursor import Cursor
 from colchis.specs.settings import settings_in
 from colchis_master.lra import ALGORITHMS, Settings, Weights
 from colchis_master.service.mqtt import MqttSettings, read_mqtt
-from colchis_master.tasks.options import Options
+from colchis_master.tasks.options import SERVICE, Options
 from colchis_master.tasks.options_spec import OPTIONS, read_options
 from colchis_master.tasks.policies import POLICIES
 
@@ -53,7 +53,7 @@ class MasterSettings:
     jobs: str = ""
     public_jobs: str = ""
     policy: str = "lma"
-    tasks: Options = field(default_factory=Options)
+    tasks: Options = SERVICE
     connection: Path | None = None
     mqtt: MqttSettings | None = None
     interval: float = 1.0
@@ -150,7 +150,9 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
     "public_jobs": _matching(_ENDPOINT, "tcp://HOST:PORT"),
     "policy": _one_of(*POLICIES),
-    "tasks": lambda at: read_options(at.fields("options of the task scheduler", (), OPTIONS)),
+    "tasks": lambda at: read_options(
+        at.fields("options of the task scheduler", (), OPTIONS), SERVICE
+    ),
     "connection": _path,
     "mqtt": read_mqtt,
     "interval": _duration,

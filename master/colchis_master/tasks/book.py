@@ -4,6 +4,7 @@ Each method makes one lawful step and leaves the indices right, so that a decisi
 entry of a ranking instead of all executors. Nothing is decided here.
 """
 
+import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import islice
@@ -160,7 +161,7 @@ class Book:
         """Give a suspended task a slot of its executor."""
         task.state = after(task.state, Step.RESUME)
         del self._holder(task).suspended[task.id]
-        self._enter(task, now)
+        self._enter(task, now, now - task.suspended_at)
         self._charge(task)
 
     def order_kill(self, task: Task, claim: str | None) -> None:
@@ -202,12 +203,12 @@ class Book:
             if not stage.job.stages:
                 del self.jobs[stage.job.name]
 
-    def _enter(self, task: Task, now: float) -> None:
+    def _enter(self, task: Task, now: float, waited: float = math.inf) -> None:
         executor = self._holder(task)
         assert executor.free > 0, f"no free slot on {executor.name}"
         task.since = now
         if task.displaced >= self.options.max_suspensions:
-            self.protect(task, now)
+            self.protect(task, now, waited)
         executor.holding[task.id] = task
         self.free_slots -= 1
         self._held(task.stage.job, 1)
@@ -287,10 +288,14 @@ class Book:
             if not other.startswith(OWN)
         )
 
-    def protect(self, task: Task, now: float) -> None:
-        """Nobody displaces the task for a while."""
-        task.protected_until = now + self.options.protect
-        heappush(self.protections, (task.protected_until, task.id, task.attempt))
+    def protect(self, task: Task, now: float, waited: float = math.inf) -> None:
+        """Nobody displaces the task for a while, after it has waited for so many seconds."""
+        seconds = self.options.protect
+        if self.options.protect_per_wait is not None and waited < math.inf:
+            seconds = min(seconds, self.options.protect_per_wait * waited)
+        if now + seconds > task.protected_until:
+            task.protected_until = now + seconds
+            heappush(self.protections, (task.protected_until, task.id, task.attempt))
 
     def expire_protections(self, now: float) -> None:
         """Tasks whose protection is over may be displaced again."""

@@ -11,6 +11,8 @@ class Options:
 
     max_suspensions       a task displaced this often is protected each time it runs again
     protect               for so many seconds
+    protect_per_wait      but where it was resumed, for no more than so many times the seconds that
+                          it has just been suspended; None: however short that was
     max_suspended_memory  bytes of suspended tasks per node; None: as much as its executors have
     max_wait              a task suspended for longer, in seconds, gets the next slot that falls
                           free on its executor, whatever else waits, and is protected there
@@ -25,6 +27,7 @@ class Options:
 
     max_suspensions: int = 10
     protect: float = 30.0
+    protect_per_wait: float | None = None
     max_suspended_memory: int | None = None
     max_wait: float = 300.0
     nearly_done: float = 0.9
@@ -39,6 +42,7 @@ class Options:
         for field, wrong, right in (
             ("max_suspensions", self.max_suspensions < 1, "at least 1"),
             ("protect", self.protect < 0, "no less than 0"),
+            ("protect_per_wait", (self.protect_per_wait or 0) < 0, "no less than 0"),
             ("max_suspended_memory", (self.max_suspended_memory or 0) < 0, "no less than 0"),
             ("max_wait", self.max_wait <= 0, "more than 0"),
             ("nearly_done", not 0 < self.nearly_done <= 1, "a share above 0, up to 1"),
@@ -50,3 +54,7 @@ class Options:
         ):
             if wrong:
                 raise InputError.of(f"must be {right}", field=f"options.{field}")
+
+
+SERVICE = Options(protect_per_wait=0.5)
+"""A job service's, where its operator says nothing: streams never wait long for short waits."""

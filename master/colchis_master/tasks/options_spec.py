@@ -1,6 +1,6 @@
 """Reading the task scheduler's options from a scenario, or from a master's settings."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from colchis.errors import InputError
@@ -10,7 +10,7 @@ from colchis_master.tasks.options import Options
 OPTIONS = tuple(option.name for option in fields(Options))
 
 
-def read_options(form: Fields) -> Options:
+def read_options(form: Fields, default: Options) -> Options:
     """The options among the keys of a mapping; what is wrong is noted at its place."""
     values: dict[str, Any] = {}
     for name in OPTIONS:
@@ -21,12 +21,12 @@ def read_options(form: Fields) -> Options:
         if len(value.report.problems) > before:
             continue
         try:
-            Options(**values | {name: read})
+            replace(default, **values | {name: read})
         except InputError as error:
             value.expected(f"a value of {error.problems[0].message.removeprefix('must be ')}")
         else:
             values[name] = read
-    return Options(**values)
+    return replace(default, **values)
 
 
 def _option(name: str, at: Cursor) -> float:

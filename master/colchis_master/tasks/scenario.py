@@ -208,7 +208,7 @@ def _options(top: Fields) -> tuple[Options, float]:
         return Options(), SUSPEND_LATENCY
     form = at.fields("options", required=(), optional=("suspend_latency", *OPTIONS))
     latency = _get(form, "suspend_latency", _time, SUSPEND_LATENCY)
-    return read_options(form), latency
+    return read_options(form, Options()), latency
 
 
 def _named(form: Fields, name: str, read: Callable[[Cursor], T], key: str) -> Iterator[T]:

@@ -10,7 +10,7 @@ After every event three things hold, and each handler only restores them where i
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from colchis.errors import InputError
 from colchis_master.tasks import events as ev
@@ -270,6 +270,8 @@ class TaskScheduler:
         last = self._cause
         freed, queued = self._freed, self._queued
         self._freed, self._queued = {}, []
+        # A slot that was free before is wanted by nobody: preferences come first there.
+        queued = self._place_near(queued, freed)
         for executor, self._cause in freed.items():
             self._fill(executor)
         self._place(queued)
@@ -302,8 +304,10 @@ class TaskScheduler:
                 break
         self.book.exchange_claims(executor, served)
 
-    def _place(self, tasks: Iterable[tuple[Task, str]]) -> None:
-        """Find free slots for tasks that have just come into the queue."""
+    def _place_near(
+        self, tasks: Iterable[tuple[Task, str]], but: Container[Executor]
+    ) -> list[tuple[Task, str]]:
+        """Launch tasks where they prefer to be and a slot is free; the others."""
         rest = []
         members = self.book.members
         for task, self._cause in tasks:
@@ -312,12 +316,17 @@ class TaskScheduler:
             near = members.get(task.prefer, {}) if task.prefer and self.policy.local else {}
             lane = self.policy.lane(task.stage, task.prefer)
             bound = members.get(lane) or near
-            executor = self._freest(e for name, e in near.items() if name in bound)
+            executor = self._freest(e for name, e in near.items() if name in bound and e not in but)
             if executor is not None:
                 self._launch(task, executor, f"it prefers {task.prefer}, where a slot is free")
             else:
                 rest.append((task, self._cause))
+        return rest
+
+    def _place(self, tasks: Iterable[tuple[Task, str]]) -> None:
+        """Find free slots for tasks that have just come into the queue."""
         full: set[str] = set()
+        rest = self._place_near(tasks, ())
         for task, self._cause in rest:
             lane = self.policy.lane(task.stage, task.prefer)
             if lane in full:
@@ -412,7 +421,7 @@ class TaskScheduler:
         protected = task.protected_until
         self.book.resume(task, self._now)
         if task.protected_until > max(protected, self._now):
-            why += f"; protected for {self.options.protect:g} s"
+            why += f"; protected for {task.protected_until - self._now:.3g} s"
         order = ev.Resume(self._cause, task.id, task.attempt, self._holder(task).name, why)
         self._say(order, task, "resume")
 

@@ -24,6 +24,7 @@ class Account:
     executor: str = ""
     displaced: int = 0
     protected_until: float = -1.0
+    parked_at: float = 0.0
     suspension: int = 0
     cancelled: bool = False
 
@@ -39,7 +40,7 @@ class Audit:
         self.failed: set[str] = set()
         self.orders: Counter[str] = Counter()
 
-    def told(self, event: ev.Event) -> None:
+    def told(self, now: float, event: ev.Event) -> None:
         match event:
             case ev.ExecutorJoined():
                 self.executors.setdefault(event.executor, event)
@@ -69,6 +70,7 @@ class Audit:
                 found = self.current(task, attempt)
                 if found and found.where == "suspending" and found.suspension == number:
                     found.where = "parked"
+                    found.parked_at = now
             case ev.Killed(task=task, attempt=attempt):
                 if found := self.current(task, attempt):
                     self.back(task, found)
@@ -132,9 +134,13 @@ class Audit:
             for other in self.live.values()
         )
         assert used < self.executors[order.executor].cores, f"{order}: no free slot"
+        waited = now - account.parked_at if account.where == "parked" else None
         account.where, account.executor = "slot", order.executor
         if account.displaced >= self.options.max_suspensions:
-            account.protected_until = now + self.options.protect
+            protect, per_wait = self.options.protect, self.options.protect_per_wait
+            if waited is not None and per_wait is not None:
+                protect = min(protect, waited * per_wait)
+            account.protected_until = max(account.protected_until, now + protect)
 
     def displace(self, now: float, account: Account, order: ev.Instruction) -> None:
         assert account.executor == order.executor

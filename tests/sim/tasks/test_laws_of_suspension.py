@@ -25,6 +25,30 @@ def test_a_much_suspended_task_runs_protected_for_a_while() -> None:
     assert "protected" in told(result, "resume")[2]["reason"]
 
 
+def test_protection_need_be_no_longer_than_a_part_of_the_wait() -> None:
+    streams = [job(f"h{i}", 1, 0.4, at=1 + 0.5 * i, priority=H) for i in range(8)]
+    batch = job("l", 1, 20)
+    gentle = play(
+        executors(1, 1), batch, *streams, max_suspensions=3, protect=3.0, protect_per_wait=0.5
+    )
+    suspended = [entry["t"] for entry in told(gentle, "suspend")]
+    resumed = [entry["t"] for entry in told(gentle, "resume")]
+    assert suspended[:3] == pytest.approx([1.0, 1.5, 2.0])
+    assert suspended[3] == pytest.approx(resumed[2] + 0.2, abs=0.002)
+    assert "protected for 0.2 s" in told(gentle, "resume")[2]["reason"]
+    longest = max(outcome(gentle, f"h{i}")["latency"] for i in range(8))
+    assert longest < 3, "nobody waits for the whole period"
+
+
+def test_nobody_starves_where_short_waits_bring_short_protection() -> None:
+    streams = [job(f"h{i}", 1, 1.0, at=1 + i, priority=H) for i in range(60)]
+    result = play(
+        executors(1, 1), job("l", 1, 10), *streams, max_wait=5.0, protect=3.0, protect_per_wait=0.5
+    )
+    # One second, then waits of five and what is left of a stream's task for three seconds each.
+    assert outcome(result, "l")["finished"] < 1 + 3 * (5 + 1 + 3) + 1
+
+
 def test_suspended_memory_is_bounded_per_node() -> None:
     result = play(
         executors(1, 4),

@@ -52,6 +52,7 @@ class World:
         return Options(
             max_suspensions=pick([1, 2, 10]),
             protect=pick([0.5, 5.0]),
+            protect_per_wait=pick([None, 0.5]),
             max_suspended_memory=pick([None, 2 * GIB, 8 * GIB]),
             max_wait=pick([3.0, 300.0]),
             restart_after=pick([None, 1.0]),
@@ -78,7 +79,7 @@ class World:
         assert not self.scheduler.suspended_memory()
 
     def tell(self, event: ev.Event) -> None:
-        self.audit.told(event)
+        self.audit.told(self.now, event)
         orders = self.scheduler.handle(self.now, event)
         self.audit.ordered(self.now, orders)
         if self.options.max_suspended_memory is not None:

@@ -126,6 +126,7 @@ def test_what_the_table_does_not_have_raises(state: TaskState, step: Step) -> No
     [
         ("max_suspensions", 0),
         ("protect", -1),
+        ("protect_per_wait", -1),
         ("max_suspended_memory", -1),
         ("max_wait", 0),
         ("nearly_done", 0),
