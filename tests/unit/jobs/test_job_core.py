@@ -12,6 +12,7 @@ from colchis.wire.work import PROTOCOL, Failure, Stored
 from colchis_master.jobs.books import Keep, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.state import TRANSITIONS, IllegalTurnError, Task, TaskState, Turn
+from colchis_master.tasks import events as sched
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.scheduler import TaskScheduler
 from tests.unit.jobs.world import BIG, EXPECTED, FUNCTION, World, diamond, ends, results, stage
@@ -246,3 +247,37 @@ def test_what_has_to_be_written_first_is_not_sent_early() -> None:
     world.core.jobs.submit("c", ask.Submit("j", "j", 2, [stage("a", 1)], [0], 3), 1.0)
     assert world.core.results() == []
     assert any(isinstance(one, Keep) for one in world.core.take(1.0))
+
+
+def test_job_keeps_its_slot_from_stage_to_stage() -> None:
+    world = World(1, 1, random.Random(0))
+    world.submit(ask.Submit("batch", "batch", 2, [stage("a", 1)], [0], 3))
+    stages = [stage("a", 1), stage("b", 1, ask.After(0, "all"))]
+    while world.orders["e0"]:
+        world.obey("e0", world.orders["e0"].popleft())
+    world.submit(ask.Submit("stream", "stream", 1, stages, [1], 3))
+    suspend = world.orders["e0"].popleft()
+    assert isinstance(suspend, wire.Suspend)
+    world.obey("e0", suspend)
+    launch = world.orders["e0"].popleft()
+    world.obey("e0", launch)
+    orders = [type(launch).__name__]
+    while world.running["e0"].keys() - world.parked["e0"]:
+        (attempt,) = world.running["e0"].keys() - world.parked["e0"]
+        world.finish("e0", attempt)
+        orders += [type(order).__name__ for order in world.orders["e0"]]
+        while world.orders["e0"]:
+            world.obey("e0", world.orders["e0"].popleft())
+    assert orders == ["Launch", "Launch", "Resume"]
+    assert ends(world, "stream") == ends(world, "batch") == ["finished"]
+
+
+def test_task_goes_to_its_preference_though_another_slot_came_free_by_the_same() -> None:
+    core = TaskScheduler("lma", Options(), random.Random(0))
+    for name in ("e0", "e1"):
+        core.handle(0, sched.ExecutorJoined(name, name, name, 1, 2**30))
+    first = sched.StageSubmitted("1", "j", "a", 2, (sched.TaskSpec("a0", 0, "e0"),))
+    core.handle(1, first)
+    second = sched.StageSubmitted("2", "j", "b", 2, (sched.TaskSpec("b0", 0, "e1"),))
+    (launch,) = core.handle(2, sched.TaskFinished("3", "a0", 1), [second])
+    assert isinstance(launch, sched.Launch) and launch.executor == "e1"
