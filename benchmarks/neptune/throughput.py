@@ -2,7 +2,9 @@
 
 Every system has one worker with one slot per core, and runs tasks that do nothing, many at once and
 then one after the other. Rounds of the systems alternate, so that a busy machine is busy for all.
-``colchis map`` and Dask's ``map`` get all tasks in one call; ``submit`` is a call per task.
+``map`` gets all tasks in one call; ``submit`` is a call per task, all before the first result.
+HyperQueue's tasks are programs, here ``true``, all of one job; its Python client looks for a job's
+end no more than a few times per second.
 The peers are those of this interpreter, or of the one given, where importable.
 
     python -m benchmarks.neptune.throughput [--tasks N] [--peers PYTHON] [--out FOLDER]
@@ -33,11 +35,16 @@ from matplotlib import pyplot as plt
 PEER = """
 import json, sys, time
 which, cores = sys.argv[1], int(sys.argv[2])
-def serve(many, one):
+def serve(**what):
     print("READY", flush=True)
     for line in sys.stdin:
         kind, number = line.split()
-        print(json.dumps((many if kind == "many" else one)(int(number))), flush=True)
+        print(json.dumps(what[kind](int(number))), flush=True)
+def some(n, what):
+    end, taken = time.perf_counter() + 3, []
+    while len(taken) < n and time.perf_counter() < end:
+        taken.append(timed(what))
+    return taken
 def timed(what):
     began = time.perf_counter()
     what()
@@ -48,9 +55,12 @@ def main():
         with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=None) as cluster:
             with Client(cluster) as client:
                 client.submit(abs, 1, pure=False).result()
-                serve(lambda n: timed(lambda: client.gather(client.map(abs, range(n), pure=False))),
-                      lambda n: [timed(lambda: client.submit(abs, 1, pure=False).result())
-                                 for _ in range(n)])
+                submit = lambda: client.submit(abs, 1, pure=False)
+                serve(many=lambda n: timed(
+                          lambda: client.gather(client.map(abs, range(n), pure=False))),
+                      submit=lambda n: timed(
+                          lambda: client.gather([submit() for _ in range(n)])),
+                      one=lambda n: some(n, lambda: submit().result()))
     else:
         from hyperqueue import Job, LocalCluster
         from hyperqueue.cluster import WorkerConfig
@@ -63,8 +73,8 @@ def main():
                     job.program(["true"], stdout=None, stderr=None)
                 client.wait_for_jobs([client.submit(job)])
             run(1)
-            serve(lambda n: timed(lambda: run(n)),
-                  lambda n: [timed(lambda: run(1)) for _ in range(n)])
+            serve(many=lambda n: timed(lambda: run(n)),
+                  one=lambda n: some(n, lambda: run(1)))
 if __name__ == "__main__":
     main()
 """
@@ -79,8 +89,8 @@ def timed(what: Callable[[], object]) -> float:
 
 
 @contextmanager
-def peer(python: str, which: str, cores: int, folder: Path) -> Iterator[System | None]:
-    """A system in a process of its own, told what to do over its standard input."""
+def peer(python: str, which: str, cores: int, folder: Path) -> Iterator[dict[str, System]]:
+    """Systems in a process of their own, told what to do over its standard input."""
     script = folder / "peer.py"
     script.write_text(PEER)
     with subprocess.Popen(
@@ -96,7 +106,7 @@ def peer(python: str, which: str, cores: int, folder: Path) -> Iterator[System |
             if line == "READY\n":
                 break
         else:
-            yield None
+            yield {}
             return
 
         def ask(kind: str, number: int) -> Any:
@@ -105,7 +115,14 @@ def peer(python: str, which: str, cores: int, folder: Path) -> Iterator[System |
             process.stdin.flush()
             return json.loads(process.stdout.readline())
 
-        yield (lambda n: ask("many", n)), (lambda n: ask("one", n))
+        def asking(kind: str) -> Callable[[int], Any]:
+            return lambda number: ask(kind, number)
+
+        one = asking("one")
+        if which == "dask":
+            yield {"dask map": (asking("many"), one), "dask submit": (asking("submit"), one)}
+        else:
+            yield {which: (asking("many"), one)}
         process.stdin.close()
 
 
@@ -136,10 +153,9 @@ def main() -> None:
         for name in ("dask", "hyperqueue"):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             found = stack.enter_context(peer(arguments.peers, name, cores, folder))
-            if found is None:
+            systems |= found
+            if not found:
                 print(f"no {name}", file=sys.stderr)
-            else:
-                systems[name] = found
         rates: dict[str, list[float]] = {name: [] for name in systems}
         latencies: dict[str, list[float]] = {name: [] for name in systems}
         for _ in range(arguments.rounds):
