@@ -9,6 +9,7 @@ api: 0.0.0.0:7641           # HTTP
 public_api: http://10.0.0.1:7641
 algorithm: ilp
 weights: {placed: 1, violations: 0.5, fragmentation: 0.25}
+r_min: {cpus: 1, memory: 1GiB}  # a node that keeps less free counts as fragmented
 ```
 """
 
@@ -17,9 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from colchis.model.resources import Resources
 from colchis.specs.cursor import Cursor
+from colchis.specs.resources import read_resources
 from colchis.specs.settings import settings_in
-from colchis_master.lra import ALGORITHMS, Settings, Weights
+from colchis_master.lra import ALGORITHMS, DEFAULT_R_MIN, Settings, Weights
 from colchis_master.service.mqtt import MqttSettings, read_mqtt
 from colchis_master.tasks.options import SERVICE, Options
 from colchis_master.tasks.options_spec import OPTIONS, read_options
@@ -40,8 +43,8 @@ class MasterSettings:
     jobs connect, ``public_jobs`` how they reach it, empty for no job service; ``policy`` and
     ``tasks`` those of its task scheduler. ``connection``
     is a connection file to write for the command, ``mqtt`` a broker that events are published to,
-    None for none. ``interval``, ``lost_after`` and the rest are
-    those of the core and of the LRA scheduler.
+    None for none. ``r_min`` is what a node must keep free not to count as fragmented.
+    ``interval``, ``lost_after`` and the rest are those of the core and of the LRA scheduler.
     """
 
     state: Path
@@ -64,6 +67,7 @@ class MasterSettings:
     time_limit: float = 5.0
     gap: float | None = None
     weights: Weights = field(default_factory=Weights)
+    r_min: Resources = DEFAULT_R_MIN
     make_room: str = "never"
     rebalance_threshold: float | None = None
 
@@ -75,7 +79,11 @@ class MasterSettings:
     def solver(self) -> Settings:
         """What the LRA scheduler is asked with."""
         return Settings(
-            mode=self.mode, time_limit=self.time_limit, gap=self.gap, weights=self.weights
+            mode=self.mode,
+            time_limit=self.time_limit,
+            gap=self.gap,
+            weights=self.weights,
+            r_min=self.r_min,
         )
 
 
@@ -163,6 +171,7 @@ _READERS: dict[str, Callable[[Cursor], object]] = {
     "time_limit": _duration,
     "gap": lambda at: at.number("a relative gap", 0, 1),
     "weights": _weights,
+    "r_min": read_resources,
     "make_room": _one_of("never", "suspend", "stop"),
     "rebalance_threshold": lambda at: at.number("a share of the containers", 0, 1),
 }

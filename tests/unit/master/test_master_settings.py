@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from colchis.errors import InputError
+from colchis.model.resources import Resources
 from colchis_master.lra import ALGORITHMS, Weights
 from colchis_master.service.mqtt import MqttSettings
 from colchis_master.service.settings import MasterSettings, load_settings
@@ -39,7 +40,8 @@ def test_what_an_operator_chooses(tmp_path: Path) -> None:
     found = load(
         tmp_path,
         "make_room: suspend\nrebalance_threshold: 0.05\nmode: weighted\n"
-        "weights: {machines: 1, balance: 0.5}\ngap: 0.02\n",
+        "weights: {machines: 1, balance: 0.5}\ngap: 0.02\n"
+        "r_min: {cpus: 2.5, memory: 4GiB, gpus: 1}\n",
     )
     assert found.make_room == "suspend"
     assert found.rebalance_threshold == 0.05
@@ -47,6 +49,7 @@ def test_what_an_operator_chooses(tmp_path: Path) -> None:
     assert solver.mode == "weighted"
     assert solver.gap == 0.02
     assert solver.weights == Weights(machines=1, balance=0.5)
+    assert solver.keep_free == Resources.of(2.5, "4GiB", gpus=1)
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         load(
             tmp_path,
             "make_room: always\nrebalance_threshold: 2\nweights: {speed: 1, balance: -1}\n"
-            "algorithm: best\n",
+            "algorithm: best\nr_min: {cpus: -1}\n",
         )
     assert [(p.line, p.field) for p in sorted(caught.value.problems, key=lambda p: p.line)] == [
         (1, "make_room"),
@@ -62,6 +65,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         (3, "weights.speed"),
         (3, "weights.balance"),
         (4, "algorithm"),
+        (5, "r_min.cpus"),
     ]
 
 
