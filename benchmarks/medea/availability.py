@@ -6,10 +6,11 @@ Every algorithm places the same apps, in the same rounds, on the same cluster. B
 are task-based containers, which come and go between rounds, in some domains more than in others
 (one that comes back from an upgrade is empty). Each app asks that its containers be spread over the
 upgrade domains: `{x, {self/x, 0, k}, upgrade_domain}` with the least k that can be kept, a
-cardinality, which Kubernetes' rules cannot express. Then one generated trace of 15 days takes
-domains and nodes down. An app's unavailability is the greatest share of its containers that is away
-in any hour; reported are its median over the apps and its maximum. `hour_*` are those of the hours'
-worst app.
+cardinality, which Kubernetes' rules cannot express. What Kubernetes does by itself is to spread an
+app over hosts and over zones; with `--zones` the domains are its zones. Then one generated trace of
+15 days takes domains and nodes down. An app's unavailability is the greatest share of its
+containers that is away in any hour; reported are its median over the apps and its maximum.
+`hour_*` are those of the hours' worst app.
 
 Writes availability.json and availability.png.
 """
@@ -50,7 +51,8 @@ class Shape:
     """An app has so many containers per domain as drawn from ``containers``.
 
     ``load`` is the mean share of cores that task-based containers use; each domain's is drawn anew
-    for every round, at most the share ``uneven`` of it above or below.
+    for every round, at most the share ``uneven`` of it above or below. ``zones``: the domains are
+    zones too, over which `j-kube` spreads by itself.
     """
 
     nodes: int = 400
@@ -59,12 +61,14 @@ class Shape:
     containers: tuple[float, float] = (1.1, 3.0)
     load: float = 0.3
     uneven: float = 0.5
+    zones: bool = False
 
 
 def make_cluster(shape: Shape) -> Cluster:
     """Empty nodes, dealt to the domains."""
+    names = (DOMAIN, "zone") if shape.zones else (DOMAIN,)
     nodes = tuple(
-        Node(f"n{i:04}", CAPACITY, {DOMAIN: (f"u{i % shape.domains:02}",)})
+        Node(f"n{i:04}", CAPACITY, dict.fromkeys(names, (f"u{i % shape.domains:02}",)))
         for i in range(shape.nodes)
     )
     return Cluster(nodes, (), {}, ())
@@ -223,7 +227,10 @@ def run(
         key: ilp is not None and (ilp[f"better_{key}"] or 0.0) >= least
         for key, least in TARGETS.items()
     }
-    path = write("availability", rows, out, summary=summary, targets=TARGETS, met=met)
+    settings_used = {"uneven": shape.uneven, "load": shape.load, "zones": shape.zones}
+    path = write(
+        "availability", rows, out, summary=summary, targets=TARGETS, met=met, **settings_used
+    )
     plot(rows, out / "availability.png")
     print(f"written: {path}")
     return summary
@@ -236,13 +243,19 @@ def main() -> None:
     parser.add_argument("--apps", type=int, default=30)
     parser.add_argument("--load", type=float, default=0.3)
     parser.add_argument("--uneven", type=float, default=0.5, help="0 to 1: loads of domains")
+    parser.add_argument("--zones", action="store_true", help="the domains are Kubernetes' zones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS))
     parser.add_argument("--time-limit", type=float, default=5.0, help="seconds per round")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     shape = Shape(
-        options.nodes, options.domains, options.apps, load=options.load, uneven=options.uneven
+        options.nodes,
+        options.domains,
+        options.apps,
+        load=options.load,
+        uneven=options.uneven,
+        zones=options.zones,
     )
     settings = Settings(gap=0.01, time_limit=options.time_limit)
     run(shape, options.algorithms, settings, options.seeds, options.out)

@@ -100,6 +100,21 @@ class Allocator:
             return None, f"{_nodes(avoided)} with room, but suspended containers wait for it there"
         return None, self._no_room(container)
 
+    def ranked(self, container: Container, avoid: Collection[str]) -> list[tuple[float, str]]:
+        """Nodes for a container that is nowhere, those first where the extents grow least.
+
+        Only some nodes with most room are looked at, none of ``avoid``.
+        """
+        ledger = self._state.ledger
+        found: list[tuple[float, str]] = []
+        for node in ledger.room(container):
+            cost = None if node in avoid else ledger.cost(container, node)
+            if cost is not None:
+                found.append((cost, node))
+                if len(found) >= LOOKS:
+                    break
+        return sorted(found, key=lambda one: one[0])
+
     def _no_room(self, container: Container) -> str:
         ledger = self._state.ledger
         open_nodes = [node for node in ledger.nodes.values() if node.schedulable]

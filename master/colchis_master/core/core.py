@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.apps import Apps
 from colchis_master.core.containers import Containers
+from colchis_master.core.copies import Copies
 from colchis_master.core.events import (
     AddRules,
     Event,
@@ -46,8 +47,9 @@ class MasterCore:
         self.nodes = Nodes(self.state, self.containers, self.allocator)
         self.room = Room(self.state, self.containers)
         self.rounds = Rounds(self.state, self.allocator, self.room)
-        self.moves = Moves(self.state, self.containers, self.allocator)
-        self.rebalance = Rebalance(self.state, self.containers, self.allocator)
+        self.copies = Copies(self.state, self.containers, self.allocator)
+        self.moves = Moves(self.state, self.containers, self.allocator, self.copies)
+        self.rebalance = Rebalance(self.state, self.copies)
         self.apps = Apps(self.state, self.containers)
         self._last: float | None = None
         self._handlers: dict[type, Callable[..., None]] = {
@@ -77,7 +79,7 @@ class MasterCore:
         self._last = now
         self.state.begin()
         self._handlers[type(event)](event, now)
-        self.rebalance.follow(now)
+        self.copies.follow(now)
         self.room.follow()
         self.containers.flush(now, all_due=isinstance(event, Tick))
         return self.state.take()

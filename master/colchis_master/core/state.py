@@ -26,6 +26,8 @@ from colchis_master.core.settings import CoreSettings
 _OF_PROCESS = (
     "node",
     "incarnation",
+    "revision",
+    "group",
     "state",
     "report",
     "report_seq",
@@ -235,11 +237,15 @@ class State:
         return entry
 
     def add_copy(self, entry: ContainerEntry) -> ContainerEntry:
-        """A second one of a container, still to be placed; it is gone when it ends."""
+        """A second one of a container, by its app's present spec, still to be placed.
+
+        It is gone when it ends.
+        """
         ident = replace(entry.id, index=entry.id.index + COPIES)
-        container = replace(entry.container, id=ident)
-        copy = ContainerEntry(ident, entry.revision, entry.group, container, wanted=False)
         app = self.apps[ident.app]
+        group = app.spec.group(ident.group)
+        container = app.spec.container(group, ident.index)
+        copy = ContainerEntry(ident, app.revision, group, container, wanted=False)
         app.containers[ident] = self.containers[ident] = self.copies[entry.id] = copy
         self.index(copy)
         return copy
@@ -254,6 +260,9 @@ class State:
             mine, its = getattr(entry, name), getattr(copy, name)
             setattr(entry, name, its)
             setattr(copy, name, mine)
+        container = replace(copy.container, id=entry.id)
+        copy.container = replace(entry.container, id=copy.id)
+        entry.container = container
         for one in (entry, copy):
             self.ledger.add(one.container, one.node or "")
             self.index(one)

@@ -116,9 +116,12 @@ class Greedy:
             keep = self._roomiest(group, candidates, keep)
         if rng is not None and rng.random() < 0.5:
             return rng.choice(np.flatnonzero(keep).tolist())
-        tie = -share if self.style.pack else share
-        tie = np.where(keep, tie, np.inf)
-        return int(tie.argmin())
+        return self._among_equals(group, candidates, np.flatnonzero(keep))
+
+    def _among_equals(self, group: int, candidates: Ints, equals: Ints) -> int:
+        """One of ``equals``, which are places in ``candidates`` at which nothing else differs."""
+        share = self.state.shares(group)[candidates[equals]]
+        return int(equals[(-share if self.style.pack else share).argmin()])
 
     def _roomiest(self, group: int, candidates: Ints, keep: Bools) -> Bools:
         """Of equally good nodes, those in sets with room for most containers of the app."""

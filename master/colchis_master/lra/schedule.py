@@ -23,8 +23,8 @@ HEURISTICS: Mapping[str, Heuristic] = {
     "serial": lambda p, s, rng, stop: Greedy(p, s, stop=stop).serial(),
     "tag-popularity": lambda p, s, rng, stop: Greedy(p, s, stop=stop).tag_popularity(),
     "node-candidates": lambda p, s, rng, stop: Greedy(p, s, stop=stop).node_candidates(),
-    "j-kube": lambda p, s, rng, stop: baselines.j_kube(p, s, stop),
-    "j-kube++": lambda p, s, rng, stop: baselines.j_kube_plus(p, s, stop),
+    "j-kube": baselines.j_kube,
+    "j-kube++": baselines.j_kube_plus,
     "yarn": baselines.yarn,
 }
 ALGORITHMS: tuple[str, ...] = ("ilp", *HEURISTICS)

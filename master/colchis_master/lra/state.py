@@ -53,6 +53,8 @@ class State:
         self.subject_version = [0] * len(problem.live)
         self.assigned: dict[tuple[int, int], int] = {}
         """(number of the group in the problem, node) to how many containers."""
+        self.members: dict[int, Ints] = {}
+        """How many of a group's containers each node holds, for the groups that are entered."""
         self.touched = np.zeros(problem.size, dtype=np.int64)
         self._log: list[int] = []
         """Nodes in the order of changes to them."""
@@ -82,6 +84,8 @@ class State:
         self.assigned[key] = self.assigned.get(key, 0) + times
         if not self.assigned[key]:
             del self.assigned[key]
+        if group in self.members:
+            self.members[group][node] += times
         self.free[node] -= problem.needs[group] * times
         self.touched[node] += times
         self._log.append(node)

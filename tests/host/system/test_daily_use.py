@@ -1,12 +1,28 @@
 """A user's and an operator's day on one running cluster."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.host.system.lab import Lab, service, until
 
 HOG = "b = bytearray(512 * 2**20); b[::4096] = b'x' * len(b[::4096])"
+
+
+DIARY = """
+import os, signal, sys, time
+def write(what):
+    with open(sys.argv[1], "a") as diary:
+        diary.write(f"{os.environ['COLCHIS_CONTAINER']} {what}\\n")
+def end(*_):
+    write("ends")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+write("runs")
+while True: time.sleep(0.05)
+"""
+"""Writes down when it runs and when it ends."""
 
 
 def nodes_of(lab: Lab, app: str) -> list[str]:
@@ -142,6 +158,66 @@ def test_a_drained_node_empties_and_fills_again(lab: Lab) -> None:
     assert lab.copies("web") == 4
     lab.run("node", "undrain", node)
     assert lab.node_states()[node] == "ready"
+    lab.stop("web")
+
+
+def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+
+    def pages() -> Counter[tuple[str, str]]:
+        lines = diary.read_text().splitlines()
+        return Counter((name, what) for name, what in map(str.split, lines))
+
+    def spec(note: str) -> dict[str, Any]:
+        command = ["python", "-S", "-c", DIARY, str(diary), note]
+        return service("web", 3, "{web, {web, 0, 1}, node}", command=command)
+
+    def is_written(runs: dict[str, int]) -> bool:
+        return all(pages()[name, "runs"] == times for name, times in runs.items())
+
+    def events(name: str) -> list[str]:
+        """What happened to a container, each kind by its first words."""
+        lines = lab.json("story", name)["story"]
+        words = [line["text"].removeprefix(f"{name} ") for line in lines]
+        kinds = ("is running", "has moved", "was stopped")
+        return [kind for text in words for kind in kinds if text.startswith(kind)]
+
+    lab.run("run", "-", given=spec("old"))
+    first = lab.lives("web")
+    until(lambda: is_written(dict.fromkeys(first, 1)), "for all to have begun")
+    lab.run("run", "--update", "-", given=spec("new"))
+    until(lambda: lab.copies("web") == 3, "for the old ones to end")
+    second = lab.lives("web")
+    assert all(second[name][3] != first[name][3] for name in first), "each is on another node"
+    until(lambda: is_written(dict.fromkeys(first, 2)), "for all to have begun")
+    assert all(pages()[name, "ends"] == 1 for name in first)
+    replaced = ["is running", "has moved", "was stopped"]
+    until(
+        lambda: all(events(name) == ["is running", *replaced] for name in first), "for all to end"
+    )
+    assert lab.json("status")["violations"] == 0
+    node = nodes_of(lab, "web")[0]
+    moved = {name for name in second if second[name][3] == node}
+    lab.run("node", "drain", node, "--wait")
+    until(lambda: is_written({name: 2 + (name in moved) for name in first}), "for the others")
+    assert all(pages()[name, "ends"] == 1 + (name in moved) for name in first)
+    for name in moved:
+        assert events(name) == ["is running", *replaced, *replaced]
+    lab.run("node", "undrain", node)
+    lab.stop("web")
+
+
+def test_what_has_no_room_elsewhere_is_stopped_first_and_said(lab: Lab) -> None:
+    full = {"resources": {"cpus": 0.8, "memory": "32MiB"}}
+    lab.run("run", "-", given=service("web", 4, **full))
+    before = lab.lives("web")
+    changed = service("web", 4, **full, env={"NEW": "1"})
+    lab.run("run", "--update", "-", given=changed)
+    after = lab.lives("web")
+    assert all(after[name][0] > before[name][0] for name in before)
+    assert lab.copies("web") == 4
+    said = [line for line in lab.run("events").stdout.splitlines() if "no other node has" in line]
+    assert len(said) == 4
     lab.stop("web")
 
 

@@ -1,5 +1,7 @@
 """What the scenarios have in common."""
 
+from collections.abc import Callable
+
 from colchis.model.app import AppSpec, GroupSpec, Kind
 from colchis.model.constraints import Rule
 from colchis.model.parse import parse_constraint
@@ -43,6 +45,27 @@ def up(world: World, *specs: AppSpec) -> dict[str, tuple[str | None, int]]:
     submit(world, *specs)
     world.run_until(lambda: all(is_running(world, one.name) for one in specs))
     return world.placements()
+
+
+def members_running(world: World, name: str = "web") -> int:
+    """How many members of an app have a process that runs."""
+    return len(
+        {
+            one.name
+            for agent in world.agents.values()
+            for one in agent.containers.values()
+            if one.state == "running" and one.name.startswith(f"{name}/")
+        }
+    )
+
+
+def run_whole(world: World, reached: Callable[[], bool], members: int, name: str = "web") -> None:
+    """Until it has come to that; all the while every member of the app runs somewhere."""
+    end = world.now + 300
+    while not reached():
+        assert world.now < end, "it did not come to that"
+        world.run(0.1)
+        assert members_running(world, name) == members
 
 
 def all_are(world: World, wanted: set[str]) -> bool:

@@ -13,7 +13,6 @@ from colchis_master.core.events import (
     SetDrained,
     SetSuspended,
 )
-from colchis_master.core.lifecycle import ContainerState
 from colchis_master.core.settings import CoreSettings
 from tests.sim.master.support import all_are, is_running, spec, submit, up
 from tests.sim.master.world import Network, World
@@ -74,27 +73,6 @@ def test_a_drained_node_is_left_by_services_and_not_by_batch() -> None:
     submit(world, spec("new", count=4))
     world.run_until(lambda: is_running(world, "new"))
     assert {str(e.id).split("/")[0] for e in world.core.state.held["n2"]} == {"job"}
-
-
-def test_a_changed_group_is_replaced_a_few_at_a_time() -> None:
-    world = World()
-    before = up(world, spec(count=8))
-    assert submit(world, spec(count=8, command="other"), update=True).status == 0
-    least = 8
-
-    def replaced() -> bool:
-        nonlocal least
-        steady = sum(
-            e.state is ContainerState.RUNNING for e in world.core.state.containers.values()
-        )
-        least = min(least, steady)
-        now = world.placements()
-        return all(now.get(name, (None, 0))[1] > old for name, (_, old) in before.items())
-
-    world.run_until(replaced)
-    world.run_until(lambda: is_running(world))
-    assert least >= 6
-    assert {e.group.command for e in world.core.state.containers.values()} == {("other",)}
 
 
 def test_scaling_leaves_the_others_alone() -> None:

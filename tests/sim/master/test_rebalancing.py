@@ -13,7 +13,7 @@ from colchis_master.core.events import (
     SetSuspended,
 )
 from colchis_master.core.settings import CoreSettings
-from tests.sim.master.support import is_running, spec, submit, up
+from tests.sim.master.support import is_running, run_whole, spec, submit, up
 from tests.sim.master.world import World
 
 
@@ -35,15 +35,7 @@ def move(world: World, limit: int = 10) -> tuple[Move, ...]:
 
 def settle(world: World, members: int) -> None:
     """Until all moves are done; all the while every member of the app runs somewhere."""
-    while world.core.rebalance.under_way:
-        world.run(0.1)
-        running = {
-            one.name
-            for agent in world.agents.values()
-            for one in agent.containers.values()
-            if one.state == "running"
-        }
-        assert len(running) == members
+    run_whole(world, lambda: not world.core.rebalance.under_way, members)
 
 
 def missed(world: World) -> int:
