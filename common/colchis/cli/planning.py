@@ -15,6 +15,7 @@ from colchis.cli.output import Output, OutputOption, show, table
 from colchis.cli.targets import ContainerOption
 from colchis.errors import InputError, Problem
 from colchis.model.app import AppSpec
+from colchis.model.change import changes_on, emptied, keep_homes
 from colchis.model.cluster import Cluster, ContainerId
 from colchis.specs import app_to_dict, read_apps, read_cluster
 from colchis.specs.schema import SCHEMAS, schema
@@ -66,7 +67,7 @@ def plan(
                 for name in chosen
             ]
     if algorithm == "all":
-        show(output, {"plans": plans}, [_comparison(plans)])
+        show(output, {"plans": plans}, _comparison(plans))
     else:
         show(output, plans[0], _plan_tables(plans[0]))
     if not all(app["placed"] for found in plans for app in found["apps"]):
@@ -85,17 +86,17 @@ def _plan_offline(
 
     snapshot, apps = _read_both(specs, cluster)
     settings = Settings(mode=mode, time_limit=time_limit)
-    return [
-        schedule(
-            snapshot,
-            apps,
-            algorithm=name,
-            settings=settings,
-            clock=time.monotonic,
-            rng=random.Random(seed),
-        ).to_contract()
-        for name in algorithms
-    ]
+    found = changes_on(snapshot, apps)
+    before = emptied(snapshot, apps, found)
+    plans = []
+    for name in algorithms:
+        rng = random.Random(seed)
+        made = schedule(
+            before, apps, algorithm=name, settings=settings, clock=time.monotonic, rng=rng
+        )
+        kept = keep_homes(made, found)
+        plans.append({**kept.to_contract(), "changes": [one.to_contract(kept) for one in found]})
+    return plans
 
 
 def _read_both(specs: list[Path], cluster: Path) -> tuple[Cluster, tuple[AppSpec, ...]]:
@@ -162,6 +163,10 @@ def _change(change: dict[str, Any]) -> Iterable[Table | str]:
     ]
     if rows:
         yield table(("", "CONTAINER", "FROM", "TO", "CHANGED"), rows)
+    yield from _rules(change)
+
+
+def _rules(change: dict[str, Any]) -> Iterable[str]:
     yield from (f"  + rule {label}" for label in change["rules_added"])
     yield from (f"  - rule {label}" for label in change["rules_removed"])
 
@@ -174,8 +179,8 @@ def _quality(plan: dict[str, Any]) -> str:
     return f"{plan['algorithm']}: at most {plan['gap']:.1%} from the best"
 
 
-def _comparison(plans: list[dict[str, Any]]) -> Table:
-    return table(
+def _comparison(plans: list[dict[str, Any]]) -> Iterable[Table | str]:
+    yield table(
         ("ALGORITHM", "PLACED", "VIOLATING", "EXTENT", "NODES", "OBJECTIVE", "GAP", "SECONDS"),
         (
             (
@@ -191,6 +196,11 @@ def _comparison(plans: list[dict[str, Any]]) -> Table:
             for plan in plans
         ),
     )
+    for change in plans[0]["changes"]:
+        replaced = len(change["changed"]) + len(change["moved"])
+        counts = f"{len(change['added'])} added, {len(change['removed'])} removed"
+        yield f"{change['app']} runs already: {counts}, {replaced} replaced, {change['kept']} kept"
+        yield from _rules(change)
 
 
 def explain(

@@ -7,6 +7,9 @@ from functools import cached_property
 from colchis.model.constraints import CLUSTER, NODE, Rule
 from colchis.model.resources import Resources
 
+COPIES = 1_000_000
+"""Added to a container's index for its copy while it is moved; no group has so many members."""
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerId:

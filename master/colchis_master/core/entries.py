@@ -3,15 +3,12 @@
 from dataclasses import dataclass, field, replace
 
 from colchis.model.app import AppSpec, GroupSpec
-from colchis.model.cluster import Container, ContainerId, Node
+from colchis.model.cluster import COPIES, Container, ContainerId, Node
 from colchis.model.resources import CPUS, Resources
 from colchis.specs import app_to_dict
 from colchis.wire.messages import ContainerReport, ExecutorSample, Exit, FromMaster, NodeSample
 from colchis_master.core.lifecycle import ContainerState, NodeState
 from colchis_master.core.records import AppRecord, ContainerRecord, NodeRecord, Place
-
-COPIES = 1_000_000
-"""Added to a container's index for its copy while it is moved; no group has so many members."""
 
 
 @dataclass(eq=False, slots=True)

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from colchis.model.app import AppSpec
-from colchis.model.cluster import Cluster, Container, ContainerId
+from colchis.model.cluster import COPIES, Cluster, Container, ContainerId
 from colchis.model.resources import CPUS
 from colchis.specs import rule_to_plain
 from colchis.wire.messages import FromMaster
 from colchis_master.constraints.ledger import Ledger
 from colchis_master.constraints.manager import Active, ConstraintManager
-from colchis_master.core.entries import COPIES, AppEntry, ContainerEntry, NodeEntry
+from colchis_master.core.entries import AppEntry, ContainerEntry, NodeEntry
 from colchis_master.core.events import Answer, Emit, FindMoves, Instruction, Persist, Send, Solve
 from colchis_master.core.lifecycle import (
     ContainerState,

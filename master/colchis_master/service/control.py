@@ -8,13 +8,14 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from colchis.model.app import AppSpec
+from colchis.model.change import keep_homes
 from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
 from colchis.specs import parse_rules
 from colchis.wire.messages import LogChunk, ReadLog
 from colchis_master.api.control import ControlError, Json
 from colchis_master.core import events as ask
-from colchis_master.core.changes import changes, keep_homes
+from colchis_master.core.changes import changes
 from colchis_master.core.core import MasterCore
 from colchis_master.lra import ALGORITHMS, Moves, UnknownContainerError, explain
 from colchis_master.lra.process import SolverLostError

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colchis.model.app import AppSpec, GroupSpec
+from colchis.model.change import changes_on, emptied, keep_homes
 from colchis.model.constraints import Rule
 from colchis.model.parse import parse_constraint
 from colchis.model.plan import AppPlan, Plan, Totals, Violation
 from colchis.model.resources import Resources
-from colchis_master.core.changes import changes, keep_homes
+from colchis_master.core.changes import changes
 from tests.sim.master.support import is_running, spec, submit, up
 from tests.sim.master.world import World
 
@@ -108,3 +109,21 @@ def test_a_new_app_changes_nothing_that_runs() -> None:
     cluster, found = changes(world.core.state, [spec("other")])
     assert found == []
     assert len(cluster.containers) == 4
+
+
+@settings(max_examples=30)
+@given(SPECS, SPECS)
+def test_a_snapshot_shows_what_the_master_shows(before: AppSpec, after: AppSpec) -> None:
+    """But for what a snapshot does not tell of a container, its command."""
+    before, after = (
+        replace(one, groups=tuple(replace(g, command=("serve",)) for g in one.groups))
+        for one in (before, after)
+    )
+    world = World()
+    up(world, before)
+    left, live = changes(world.core.state, [after])
+    cluster = world.core.state.cluster()
+    offline = changes_on(cluster, [after])
+    assert offline == live
+    assert emptied(cluster, [after], offline) == left
+    assert not changes_on(cluster, [replace(after, name="other")])

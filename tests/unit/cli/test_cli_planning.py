@@ -51,6 +51,50 @@ def test_a_plan_name_for_name() -> None:
     assert {v["constraint"] for v in found["violations"]} == {"apart"}
 
 
+RUNNING = """\
+nodes:
+  - {name: n1, cpus: 8, memory: 16GiB}
+  - {name: n2, cpus: 8, memory: 16GiB}
+containers:
+  - {container: web/w/0, node: n1, tags: [w], resources: {cpus: 4, memory: 1GiB}}
+  - {container: web/w/1, node: n2, tags: [w], resources: {cpus: 2, memory: 1GiB}}
+  - {container: web/w/1000001, node: n1, tags: [w], resources: {cpus: 4, memory: 1GiB}}
+  - {container: web/w/3, node: n2, tags: [w], resources: {cpus: 4, memory: 1GiB}}
+  - {container: web/v/0, node: n2, tags: [w, x], resources: {cpus: 1, memory: 1GiB}}
+apps:
+  - {app: web, constraints: ["{x, {w, 0, 2}, node}"]}
+"""
+
+
+def test_what_would_change_in_an_app_of_the_snapshot(files: Path) -> None:
+    (files / "running.yaml").write_text(RUNNING)
+    found = json.loads(colchis("plan", "--cluster", "running.yaml", "web.yaml", "-o", "json").out)
+    [change] = found["changes"]
+    assert change == {
+        "app": "web",
+        "added": [{"container": "web/w/2", "node": "n2"}],
+        "removed": [
+            {"container": "web/w/3", "node": "n2"},
+            {"container": "web/v/0", "node": "n2"},
+        ],
+        "changed": [{"container": "web/w/1", "node": "n2", "fields": ["resources"]}],
+        "moved": [],
+        "kept": 1,
+        "rules_added": ["apart"],
+        "rules_removed": ["{x, {w, 0, 2}, node}"],
+    }
+    assert {v["constraint"] for v in found["violations"]} == {"apart"}
+    shown = colchis("plan", "--cluster", "running.yaml", "web.yaml").out
+    assert "web runs already: 1 added, 2 removed, 1 changed, 0 moved, 1 kept" in shown
+    compared = colchis("plan", "--cluster", "running.yaml", "web.yaml", "--algorithm", "all").out
+    assert "web runs already: 1 added, 2 removed, 1 replaced, 1 kept" in compared
+    assert "- rule {x, {w, 0, 2}, node}" in compared
+
+
+def test_a_snapshot_without_the_app_changes_nothing() -> None:
+    assert plan("web.yaml")["changes"] == []
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("mode", ["ordered", "weighted"])
 def test_each_algorithm(algorithm: str, mode: str) -> None:
