@@ -51,6 +51,8 @@ PAUSE = 0.45
 WINDOW = 5.0
 SETTLE = 0.2
 """Seconds between windows."""
+FIFO_TASKS = 4
+"""Batch tasks per slot where one stream job has to wait for all of them."""
 STEP = 500
 """Records between notes of how far a batch task has come."""
 OPTIONS = {"max_suspensions": 10**6}
@@ -204,7 +206,7 @@ def start_batch(client: Client, work: Work, tasks: int, notes: Notes) -> Any:
 def one_policy(policy: str, work: Work) -> tuple[dict[str, Any], list[float]]:
     executors = 2 if policy == "static" else 1
     cores = max(1, work.cores // executors)
-    tasks = 2 * work.cores if policy == "fifo" else work.batch_tasks
+    tasks = FIFO_TASKS * work.cores if policy == "fifo" else work.batch_tasks
     rounds: list[dict[str, float]] = []
     beside: list[float] = []
     with (
@@ -219,7 +221,7 @@ def one_policy(policy: str, work: Work) -> tuple[dict[str, Any], list[float]]:
         future = start_batch(client, work, tasks, notes)
         time.sleep(1.0)
         if policy == "fifo":
-            beside, _ = stream(client, work, 2)
+            beside, _ = stream(client, work, 1)
         else:
             for _ in range(work.rounds):
                 latencies, shares = one_round(client, work, notes)
@@ -306,7 +308,7 @@ def run_batch():
 thread = threading.Thread(target=run_batch)
 thread.start()
 time.sleep(1.0)
-beside = stream(2 if mode == "FIFO" else given["jobs"])
+beside = stream(given["jobs"])
 thread.join()
 print("RESULT" + json.dumps({"alone": alone, "beside": beside, "span": done[0]}))
 sc.stop()
@@ -315,8 +317,8 @@ sc.stop()
 
 def spark(python: str, mode: str, work: Work) -> tuple[dict[str, Any], list[float]] | None:
     """Spark's figures; None where it cannot be had."""
-    jobs = max(3, work.jobs // 8)
-    tasks = work.cores * (2 if mode == "FIFO" else round(1.3 * jobs))
+    jobs = 1 if mode == "FIFO" else max(3, work.jobs // 8)
+    tasks = work.cores * (FIFO_TASKS if mode == "FIFO" else round(1.3 * jobs))
     given = {**vars(work), "pause": PAUSE, "jobs": jobs, "batch_tasks": tasks}
     done = subprocess.run(
         [python, "-c", SPARK, mode, json.dumps(given)],

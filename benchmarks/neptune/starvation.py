@@ -139,7 +139,7 @@ def measure(client: Client, seconds: float, streams: int, say: Callable[[str], N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()

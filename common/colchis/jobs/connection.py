@@ -4,6 +4,7 @@ Callers queue messages; the thread owns every socket. When the line is lost it c
 itself, and the thread asks for what it missed; a result that comes twice is delivered once.
 """
 
+import math
 import os
 import threading
 import time
@@ -27,6 +28,8 @@ FETCH_PATIENCE = 5.0
 FUNCTIONS_KEPT = 512
 PARCEL = 32
 """Messages sent as frames of one."""
+HOLD = 0.002
+"""Seconds that what nobody waits for is held for company."""
 
 
 class Listener(Protocol):
@@ -87,6 +90,8 @@ class Connection:
         self._poller.register(self._wake, zmq.POLLIN)
         self._outbox: deque[Callable[[], None]] = deque()
         self._unsent: list[bytes] = []
+        self._held: list[bytes] = []
+        self._held_until = math.inf
         self._functions: dict[str, bytes] = {}
         self._jobs: dict[str, Awaited] = {}
         self._fetches: dict[str, Fetch] = {}
@@ -177,7 +182,8 @@ class Connection:
                 ping = now + PING
                 self._send(ask.Ping(self.name))
                 self._give_up_fetches(now)
-            for source, _ in self._poller.poll(max(0, int((ping - now) * 1000) + 1)):
+            due = min(ping, self._held_until)
+            for source, _ in self._poller.poll(max(0, int((due - now) * 1000) + 1)):
                 if source == self._wake:
                     os.eventfd_read(self._wake)
                 elif source is self._service:
@@ -207,6 +213,10 @@ class Connection:
         self._unsent.append(ask.FROM_CLIENT.encode(message))
 
     def _flush(self) -> None:
+        if self._held and (self._unsent or time.monotonic() >= self._held_until):
+            self._unsent += self._held
+            self._held.clear()
+            self._held_until = math.inf
         while self._unsent:
             # Where nobody has listened for long this fails; who comes back is greeted anew.
             send(self._service, self._unsent[:PARCEL])
@@ -316,7 +326,11 @@ class Connection:
         end = awaited.end
         if end is None or (end.state == "finished" and awaited.fetching):
             return
-        self._forget(end.job)
+        # A caller that goes on with another job at once spares the service a message.
+        if self._jobs.pop(end.job, None) is not None:
+            if not self._held:
+                self._held_until = time.monotonic() + HOLD
+            self._held.append(ask.FROM_CLIENT.encode(ask.Release(end.job)))
         awaited.listener.ended(end.state, end.failure)
 
     def _fetch(self, result: Stored, fetch: Fetch) -> None:

@@ -132,9 +132,9 @@ class JobService:
             due = tick if wakeup is None else min(tick, wakeup)
             first = due if self._results_due is None else min(due, self._results_due)
             wait = max(0.0, first - time.monotonic())
-            poller.poll(math.ceil(wait * 1000))
+            arrived = poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
-            for socket in self._sockets:
+            for socket, _ in arrived:
                 self._drain(socket, now)
             # A client that waits need not wait for what is decided about the slot.
             self._send(core.results(), now)
