@@ -74,6 +74,8 @@ class Client(Executor):
         self._pending: set[Future[Any]] = set()
         self._lock = threading.Lock()
         self._shut = False
+        self._cancelling = False
+        self._process = os.getpid()
         self._connection = Connection(address, self.name, sockets)
         _open.add(self)
         with self._connection.greeted:
@@ -126,7 +128,12 @@ class Client(Executor):
         job = self._spec(name, self.priority, self.retries, [stage], independent=True)
         for future in ordered.futures:
             self._note(future)
-        self._connection.submit(job, {digest: function}, ordered)
+        try:
+            self._connection.submit(job, {digest: function}, ordered)
+        except BaseException:
+            for future in ordered.futures:
+                self._settled(future)
+            raise
 
         def remaining() -> float | None:
             return None if end is None else max(0.0, end - time.monotonic())
@@ -214,9 +221,14 @@ class Client(Executor):
         self._connection.cancel_any(job)
 
     def close(self) -> None:
-        """Cancel what still runs and disconnect. Nothing happens the second time."""
+        """Cancel what still runs and disconnect. Nothing happens the second time.
+
+        Nor in a forked child: what it has inherited is its parent's.
+        """
         self._shut = True
         _open.discard(self)
+        if os.getpid() != self._process:
+            return
         self._connection.close()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
@@ -274,14 +286,21 @@ class Client(Executor):
 
     def _ask(self, query: Query, timeout: float) -> Status:
         self._check_open()
-        answer: Future[Status] = Future()
-        self._connection.query(query, answer.set_result)
-        return answer.result(timeout)
+        answer = self._connection.query(query)
+        try:
+            return answer.result(timeout)
+        finally:
+            if not answer.done():
+                self._connection.give_up(query)
 
     def _note(self, future: Future[Any]) -> None:
         with self._lock:
             self._pending.add(future)
+            late = self._cancelling
         future.add_done_callback(self._settled)
+        if late:
+            # Another thread, a stream's, was about to submit it when everything was cancelled.
+            future.cancel()
 
     def _settled(self, future: Future[Any]) -> None:
         with self._lock:
@@ -289,6 +308,7 @@ class Client(Executor):
 
     def _cancel_all(self) -> None:
         with self._lock:
+            self._cancelling = True
             pending = list(self._pending)
         for future in pending:
             future.cancel()

@@ -10,6 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,15 +23,21 @@ from colchis.jobs.urgency import wake_soon
 from colchis.wire import jobs as ask
 from colchis.wire.codec import WireError
 from colchis.wire.tasks import DropFunction, Function, WhoAreYou
-from colchis.wire.work import STORE, Data, Failure, Get, Input, Stored
+from colchis.wire.work import MAX_MESSAGE, STORE, Data, Failure, Get, Input, Stored
 
 PING = 2.0
 FETCH_PATIENCE = 5.0
 FUNCTIONS_KEPT = 512
+MAX_FUNCTION = MAX_MESSAGE - 2**10
+"""Bytes of a pickled function, so that it fits into a message."""
 PARCEL = 32
 """Messages sent as frames of one."""
 HOLD = 0.002
 """Seconds that what nobody waits for is held for company."""
+
+
+class ConnectionClosedError(ColchisError):
+    """Nothing is sent any more."""
 
 
 class Listener(Protocol):
@@ -95,8 +103,10 @@ class Connection:
         self._functions: dict[str, bytes] = {}
         self._jobs: dict[str, Awaited] = {}
         self._fetches: dict[str, Fetch] = {}
-        self._answers: dict[int, Callable[[ask.Status], None]] = {}
+        self._answers: dict[int, tuple[ask.Query, Future[ask.Status]]] = {}
         self._closing = False
+        self._own_end = False
+        """Whether the thread closes the connection itself."""
         self._woken = False
         """Whether the thread has been woken since it last looked into the outbox."""
         self._entry = threading.Lock()
@@ -105,46 +115,69 @@ class Connection:
         self._thread.start()
 
     def submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
-        """Send a job and the functions it needs. Raises WireError where it is too long."""
+        """Send a job and the functions it needs. Raises WireError where one is too long."""
         data = ask.FROM_CLIENT.encode(job)
+        for function in functions.values():
+            if len(function) > MAX_FUNCTION:
+                size = len(function)
+                raise WireError(f"a function of {size} bytes; at most {MAX_FUNCTION} are sent")
         self._do(lambda: self._submit(job, data, functions, listener))
 
     def cancel(self, job: str) -> None:
-        """End a job and forget it."""
-        self._do(lambda: self._forget(job))
+        """End a job and forget it; the end of the connection has done so already."""
+        with suppress(ConnectionClosedError):
+            self._do(lambda: self._forget(job))
 
     def cancel_any(self, job: str) -> None:
         """End a job, whoever submitted it; its owner is told."""
         self._do(lambda: self._send(ask.CancelJob(job)))
 
-    def query(self, query: ask.Query, answer: Callable[[ask.Status], None]) -> None:
-        """Ask how things stand."""
+    def query(self, query: ask.Query) -> "Future[ask.Status]":
+        """Ask how things stand; asked again where the service restarts meanwhile."""
+        answer: Future[ask.Status] = Future()
 
         def send() -> None:
-            self._answers[query.request] = answer
+            self._answers[query.request] = (query, answer)
             self._send(query)
 
         self._do(send)
+        return answer
+
+    def give_up(self, query: ask.Query) -> None:
+        """Wait no more for the answer to a query."""
+
+        def forget() -> None:
+            self._answers.pop(query.request, None)
+
+        with suppress(ConnectionClosedError):
+            self._do(forget)
 
     def hello(self) -> None:
         """Ask for a fresh greeting."""
         self._do(self._hello)
 
     def close(self) -> None:
-        """Cancel what still runs and end the line."""
+        """Cancel what still runs and end the line.
+
+        Called by a listener, so in the connection's own thread, it returns before that has ended.
+        """
         with self._entry:
             if self._closing:
                 return
             self._closing = True
             self._wake_up()
+        if threading.current_thread() is self._thread:
+            self._own_end = True
+            return
         self._thread.join()
         # Not by the thread: it may end before the line that woke it has been executed.
         os.close(self._wake)
 
     def _do(self, what: Callable[[], None]) -> None:
+        """Have the thread do something. Raises ConnectionClosedError."""
         with self._entry:
             if self._closing:
-                raise ColchisError("the connection is closed")
+                raise ConnectionClosedError("the connection is closed")
             self._outbox.append(what)
             if not self._woken:
                 self._woken = True
@@ -173,6 +206,17 @@ class Connection:
 
     def _run(self) -> None:
         wake_soon()
+        try:
+            self._serve()
+        finally:
+            if not self._closing:
+                # Something is wrong: nobody shall wait for what never comes.
+                with self._entry:
+                    self._own_end |= not self._closing
+                    self._closing = True
+            self._end()
+
+    def _serve(self) -> None:
         self._hello()
         self._flush()
         ping = time.monotonic() + PING
@@ -194,12 +238,19 @@ class Connection:
         self._empty_outbox()
         self._send(ask.Bye())
         self._flush()
+
+    def _end(self) -> None:
         for peer in self._peers.values():
             peer.close(0)
         self._service.close(500)
         self._context.term()
         for awaited in list(self._jobs.values()):
             awaited.listener.refused("the connection was closed", lost=True)
+        for _, answer in self._answers.values():
+            with suppress(InvalidStateError):
+                answer.set_exception(ConnectionClosedError("the connection was closed"))
+        if self._own_end:
+            os.close(self._wake)
 
     def _empty_outbox(self) -> None:
         self._woken = False
@@ -275,9 +326,10 @@ class Connection:
         elif isinstance(message, ask.Greeting):
             self._greet(message)
         elif isinstance(message, ask.Status):
-            answer = self._answers.pop(message.request, None)
-            if answer is not None:
-                answer(message)
+            asked = self._answers.pop(message.request, None)
+            if asked is not None:
+                with suppress(InvalidStateError):
+                    asked[1].set_result(message)
         elif isinstance(message, WhoAreYou):
             self._hello()
 
@@ -286,6 +338,8 @@ class Connection:
         if new:
             for digest, data in self._functions.items():
                 self._send(Function(digest, data))
+            for query, _ in self._answers.values():
+                self._send(query)
         for job in message.unknown:
             awaited = self._jobs.get(job)
             if awaited is not None:

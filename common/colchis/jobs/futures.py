@@ -1,6 +1,7 @@
 """What a caller holds while a job runs: futures as in the standard library."""
 
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -12,7 +13,35 @@ from colchis.wire.work import Failure
 T = TypeVar("T")
 
 
-class JobFuture(Future[T], Generic[T]):
+class Cancellable(Future[T], Generic[T]):
+    """A future that is done as soon as it is cancelled, also for those who wait for several.
+
+    The standard library's needs a second step for that, which must be taken once only.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = False
+        self._telling = threading.Lock()
+
+    def cancel(self) -> bool:
+        """True when nothing will be delivered; from any thread, any number of times."""
+        cancelled = super().cancel()
+        if cancelled and self._first():
+            self.set_running_or_notify_cancel()
+            self._cancelled()
+        return cancelled
+
+    def _first(self) -> bool:
+        with self._telling:
+            first, self._told = not self._told, True
+        return first
+
+    def _cancelled(self) -> None:
+        """What follows from being cancelled."""
+
+
+class JobFuture(Cancellable[T], Generic[T]):
     """The future of a job. Cancelling works while it runs, too: its tasks are ended."""
 
     def __init__(self, job: str, cancel_job: Callable[[str], None]) -> None:
@@ -21,13 +50,8 @@ class JobFuture(Future[T], Generic[T]):
         """The job's id, as ``colchis job list`` shows it."""
         self._cancel_job = cancel_job
 
-    def cancel(self) -> bool:
-        """End the job unless it is over; True when nothing of it will be delivered."""
-        cancelled = super().cancel()
-        if cancelled:
-            self.set_running_or_notify_cancel()
-            self._cancel_job(self.job)
-        return cancelled
+    def _cancelled(self) -> None:
+        self._cancel_job(self.job)
 
 
 class Collector(Generic[T]):
@@ -73,8 +97,7 @@ class Collector(Generic[T]):
             elif failure is not None:
                 self._future.set_exception(exception_of(failure))
             else:
-                Future.cancel(self._future)
-                self._future.set_running_or_notify_cancel()
+                self._future.cancel()
 
     def refused(self, reason: str, *, lost: bool) -> None:
         """Settle the future with the reason."""
@@ -96,7 +119,7 @@ class Ordered(Generic[T]):
     """One future per task, for callers that want results in order as they come."""
 
     def __init__(self, tasks: int) -> None:
-        self.futures: list[Future[T]] = [Future() for _ in range(tasks)]
+        self.futures: list[Cancellable[T]] = [Cancellable() for _ in range(tasks)]
 
     def accepted(self) -> None:
         """Nothing to be done about it."""
@@ -118,19 +141,22 @@ class Ordered(Generic[T]):
 
     def ended(self, state: str, failure: Failure | None) -> None:
         """Settle those that have no result."""
-        for future in self.futures:
-            if future.done():
-                continue
-            if failure is not None:
-                future.set_exception(exception_of(failure))
-            else:
-                future.cancel()
+        self._settle(None if failure is None else exception_of(failure))
 
     def refused(self, reason: str, *, lost: bool) -> None:
         """Settle those that have no result with the reason."""
+        self._settle((JobLostError if lost else JobRejectedError)(reason))
+
+    def _settle(self, error: BaseException | None) -> None:
         for future in self.futures:
-            if not future.done():
-                future.set_exception((JobLostError if lost else JobRejectedError)(reason))
+            if future.done():
+                continue
+            # The caller may cancel it at any moment.
+            with suppress(InvalidStateError):
+                if error is not None:
+                    future.set_exception(error)
+                else:
+                    future.cancel()
 
     def results(
         self, cancel: Callable[[], None], remaining: Callable[[], float | None]

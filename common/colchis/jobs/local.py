@@ -64,12 +64,21 @@ class LocalCluster:
         self.executors: dict[str, subprocess.Popen[bytes]] = {}
         self._orders: list[tuple[str, dict[str, Any]]] = []
         self._changed = threading.Condition()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._closing = False
+        """Whether nothing is started any more."""
         self._closed = False
+        """Whether the thread is to end, and the kernel with it whatever it has started."""
         self._thread = threading.Thread(target=self._parent, name="colchis-local", daemon=True)
         self._thread.start()
-        self.start_service()
-        for config in self.executor_configs:
-            self.start_executor(config)
+        try:
+            self.start_service()
+            for config in self.executor_configs:
+                self.start_executor(config)
+        except BaseException:
+            # Ctrl-C, too, leaves neither processes nor the folder.
+            self.close()
+            raise
 
     def start_service(self) -> None:
         """Start the job service, also again after it has ended."""
@@ -82,10 +91,12 @@ class LocalCluster:
 
     def _start(self, module: str, name: str, config: dict[str, Any]) -> "subprocess.Popen[bytes]":
         file = self.folder / f"{name}.json"
-        file.touch(mode=0o600)
-        file.write_bytes(msgspec.json.encode(config))
         started: list[subprocess.Popen[bytes] | BaseException] = []
         with self._changed:
+            if self._closing:
+                raise ColchisError("the local cluster is closed")
+            file.touch(mode=0o600)
+            file.write_bytes(msgspec.json.encode(config))
             self._orders.append((name, {"module": module, "file": str(file), "into": started}))
             self._changed.notify_all()
             self._changed.wait_for(lambda: started)
@@ -100,8 +111,10 @@ class LocalCluster:
                 self._changed.wait_for(lambda: self._orders or self._closed)
                 for name, order in self._orders:
                     try:
-                        order["into"].append(self._popen(name, order["module"], order["file"]))
-                    except OSError as error:
+                        process = self._popen(name, order["module"], order["file"])
+                        self._processes.append(process)
+                        order["into"].append(process)
+                    except Exception as error:
                         order["into"].append(error)
                 self._orders.clear()
                 self._changed.notify_all()
@@ -128,10 +141,12 @@ class LocalCluster:
 
     def close(self) -> None:
         """End everything and remove the folder."""
-        processes = [*self.executors.values(), *([self.service] if self.service else [])]
-        for process in processes:
+        with self._changed:
+            self._closing = True
+            self._orders.clear()
+        for process in self._processes:
             process.terminate()
-        for process in processes:
+        for process in self._processes:
             try:
                 process.wait(STOP_PATIENCE)
             except subprocess.TimeoutExpired:
@@ -155,6 +170,7 @@ def connect_local(
 ) -> Client:
     """A client of a local cluster of its own; see ``colchis.jobs.connect``."""
     cluster = LocalCluster(executors=executors, cores=cores, **settings)
+    client: Client | None = None
     try:
         client = Client(
             cluster.address,
@@ -171,6 +187,6 @@ def connect_local(
                 raise ColchisError(f"executors did not start\n{cluster.logs()}")
             time.sleep(0.01)
     except BaseException:
-        cluster.close()
+        (client or cluster).close()
         raise
     return client

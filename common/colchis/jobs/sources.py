@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -126,7 +127,10 @@ class Mqtt:
         self._arrived: deque[tuple[str, bytes]] = deque(maxlen=most)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._subscribed = threading.Event()
+        self._running = threading.Event()
+        self._news = threading.Event()
+        """Subscribed, or broken."""
+        self._error: Exception | None = None
         self._thread: threading.Thread | None = None
         self.dropped = 0
         self.exhausted = False
@@ -138,33 +142,54 @@ class Mqtt:
             raise ColchisError("MQTT sources need the extra: pip install 'colchis[mqtt]'") from None
         self._thread = threading.Thread(target=self._run, name="colchis-mqtt", daemon=True)
         self._thread.start()
-        if not self._subscribed.wait(timeout):
+        try:
+            if not self._news.wait(timeout):
+                raise ColchisError(f"no MQTT broker answers at {self._host}:{self._port}")
+            self._check()
+        except BaseException:
             self.close()
-            raise ColchisError(f"no MQTT broker answers at {self._host}:{self._port}")
+            raise
 
     def take(self) -> list[Any]:
         taken = []
         while self._arrived:
             taken.append(self._arrived.popleft())
+        if not taken:
+            self._check()
         return taken
 
     def close(self) -> None:
-        loop, task, thread = self._loop, self._task, self._thread
-        if thread is None or loop is None or task is None:
+        if self._thread is None:
             return
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        self._running.wait()
+        if self._loop is not None and self._task is not None:
+            # Where it has ended by itself its loop is closed.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            what = f"{type(self._error).__name__}: {self._error}"
+            raise ColchisError(f"MQTT source {self._topic}: {what}") from self._error
 
     def _run(self) -> None:
         async def main() -> None:
             self._loop = asyncio.get_running_loop()
             self._task = asyncio.ensure_future(self._listen())
+            self._running.set()
             try:
                 await self._task
             except asyncio.CancelledError:
                 return
 
-        asyncio.run(main())
+        try:
+            asyncio.run(main())
+        except Exception as error:
+            # Whoever takes is told: nothing will come any more.
+            self._error = error
+            self._running.set()
+            self._news.set()
 
     async def _listen(self) -> None:
         import aiomqtt
@@ -173,7 +198,7 @@ class Mqtt:
             try:
                 async with aiomqtt.Client(self._host, self._port, **self._settings) as client:
                     await client.subscribe(self._topic)
-                    self._subscribed.set()
+                    self._news.set()
                     async for message in client.messages:
                         if len(self._arrived) == self._arrived.maxlen:
                             self.dropped += 1

@@ -156,7 +156,8 @@ class RunningStream:
         """End: no further batches; those on their way are cancelled."""
         self._stop.set()
         self._room.release()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _run(self) -> None:
         flying: list[Future[Any]] = []

@@ -53,7 +53,7 @@ def test_nothing_is_taken_after_the_end(service: str) -> None:
     connection = Connection(service, "someone")
     connection.close()
     with pytest.raises(ColchisError, match="closed"):
-        connection.query(Query(1), lambda _: None)
+        connection.query(Query(1))
 
 
 class Answers:

@@ -1,11 +1,12 @@
 """Where streams come from."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from colchis.errors import ColchisError
-from colchis.jobs.sources import Folder, Generator
+from colchis.jobs.sources import Folder, Generator, Mqtt
 
 
 def test_folder_gives_each_file_once_by_name(tmp_path: Path) -> None:
@@ -45,3 +46,22 @@ def test_generator_without_a_rate_gives_at_most_so_many() -> None:
     source.open()
     assert source.take() == [0, 1, 2]
     assert source.take() == [3, 4] and source.exhausted
+
+
+def mqtt_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "colchis-mqtt"]
+
+
+def test_wrong_settings_of_mqtt_are_said_at_once_and_leave_nothing() -> None:
+    source = Mqtt("t", no_such_setting=1)
+    with pytest.raises(ColchisError, match="no_such_setting"):
+        source.open(timeout=600)
+    assert mqtt_threads() == []
+    source.close()
+
+
+def test_mqtt_given_up_at_once_leaves_nothing() -> None:
+    # Nobody listens at port 1, and nobody waits until that is clear.
+    with pytest.raises(ColchisError, match="no MQTT broker answers"):
+        Mqtt("t", port=1).open(timeout=0)
+    assert mqtt_threads() == []
