@@ -1,6 +1,7 @@
 """What no placement can better, known without a search."""
 
 import heapq
+from functools import cached_property
 
 import numpy as np
 
@@ -9,6 +10,39 @@ from colchis_master.lra.greedy import node_loads
 from colchis_master.lra.problem import CountedTarget, Family, Floats, Ints, Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State
+
+
+class Bounds:
+    """What is proven of a round without a search, worked out once."""
+
+    def __init__(self, problem: Problem, settings: Settings, base: State) -> None:
+        self.problem = problem
+        self.settings = settings
+        self._base = base
+
+    @cached_property
+    def apps(self) -> int:
+        return most_apps(self.problem, self._base)
+
+    def extent(self, placed: set[int]) -> float:
+        """Of plans that place ``placed``; a bound of all plans where some apps are left out."""
+        return self._all if len(placed) == len(self.problem.apps) else self._none
+
+    @cached_property
+    def _all(self) -> float:
+        return least_extent(self.problem, self._base, set(range(len(self.problem.apps))))
+
+    @cached_property
+    def _none(self) -> float:
+        return least_extent(self.problem, self._base, set())
+
+    @cached_property
+    def rest(self) -> float:
+        return most_rest(self.problem, self.settings)
+
+    def prepare(self) -> None:
+        """Work all of them out, for a plan whose time is short afterwards."""
+        _ = self.apps, self._all, self._none, self.rest
 
 
 def most_apps(problem: Problem, base: State) -> int:

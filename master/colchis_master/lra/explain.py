@@ -188,7 +188,7 @@ class _Effects:
         state = State(self._problem)
         self._cost, _, _ = state.costs(0)
         self._broken: list[tuple[Rule, Any]] = []
-        for number, family, bumped in state.inflicting[0]:
+        for number, family, bumped in self._problem.inflicting[0]:
             change = state.inflicted(number, family, bumped)
             if (change > EPSILON).any():
                 self._broken.append((self._problem.rules[family.rule], change > EPSILON))

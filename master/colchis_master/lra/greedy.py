@@ -45,12 +45,13 @@ class Greedy:
         settings: Settings,
         style: Style = Style(),
         stop: Stop = never_stop,
+        state: State | None = None,
     ) -> None:
         self.problem = problem
         self.settings = settings
         self.style = style
         self.stop = stop
-        self.state = State(problem)
+        self.state = State(problem) if state is None else state
         self._attracted = self._attracted_groups()
         self._sorted = True
 
@@ -160,7 +161,7 @@ class Greedy:
                     if target.own and target.maximum is not None:
                         left = target.maximum + 1 - state.counts[target.counter]
                         room = np.minimum(room, np.maximum(left, 0))
-        for number, family, bumped in state.inflicting[group]:
+        for number, family, bumped in problem.inflicting[group]:
             if group not in self._attracted or number not in problem.families_of[group]:
                 room[state.inflicted(number, family, bumped) > EPSILON] = 0.0
         return room
@@ -284,7 +285,9 @@ class Greedy:
         self.drop_breaching()
         placed = self.state.placed_apps()
         for app in range(len(self.problem.apps)):
-            if app not in placed and not self.stop():
+            if self.stop():
+                break
+            if app not in placed:
                 self._retry(app)
         return self.state
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from colchis_master.lra.bounds import least_extent, most_apps, most_rest
+from colchis_master.lra.bounds import Bounds, least_extent, most_rest
 from colchis_master.lra.configurations import Configurations, TooManyError
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
 from colchis_master.lra.improve import Improver
@@ -47,14 +47,13 @@ class Solution:
     apps_proven: bool = False
 
 
-def heuristic_plans(
-    problem: Problem, settings: Settings, clock: Clock, started: float
-) -> list[State]:
+def heuristic_plans(bounds: Bounds, clock: Clock, started: float, end: float) -> list[State]:
     """Plans of the heuristics, best first; the search for more stops at a plan that meets the
-    bounds, or after half of the time limit. The first may take most of it."""
+    bounds, or after half of the time limit. The first may take until ``end``."""
+    problem, settings = bounds.problem, bounds.settings
 
     def late() -> bool:
-        return clock() - started > 0.8 * settings.time_limit
+        return clock() > end
 
     def stop() -> bool:
         return clock() - started > 0.5 * settings.time_limit
@@ -68,12 +67,11 @@ def heuristic_plans(
         (packing, Greedy.tag_popularity),
         (plain, Greedy.as_submitted),
     ]
-    base = State(problem)
     rng = random.Random(0)
     states: list[State] = []
 
     def good_enough() -> bool:
-        return limits(problem, settings, base, states[0]).gap <= (settings.gap or 0.0)
+        return limits(bounds, states[0]).gap <= (settings.gap or 0.0)
 
     for style, run in runs:
         if states and stop():
@@ -100,15 +98,15 @@ class Limits:
     """Bound on the weighted sum."""
 
 
-def limits(problem: Problem, settings: Settings, base: State, state: State) -> Limits:
+def limits(bounds: Bounds, state: State) -> Limits:
     """Bounds for the mode, and the gap of a plan to them: that of the first part of the strict
     order that is not proven, or of the weighted sum."""
-    apps = most_apps(problem, base)
+    problem, settings = bounds.problem, bounds.settings
+    apps = bounds.apps
     placed = state.placed_apps()
     ordered = settings.ordered
-    certain = placed if ordered and len(placed) == len(problem.apps) else set()
-    extent = least_extent(problem, base, certain)
-    rest = most_rest(problem, settings)
+    extent = bounds.extent(placed if ordered else set())
+    rest = bounds.rest
     k, m = max(1, len(problem.apps)), max(1, problem.instances)
     weights = settings.weights
     total = weights.placed * apps / k - weights.violations * extent / m + rest
@@ -132,14 +130,24 @@ def relative(distance: float, value: float) -> float:
     return distance / max(abs(value), abs(value + distance), abs(value - distance))
 
 
-def solve(problem: Problem, settings: Settings, clock: Clock, started: float) -> Solution:
+def solve(
+    problem: Problem,
+    settings: Settings,
+    clock: Clock,
+    started: float,
+    end: float | None = None,
+) -> Solution:
     """The best placement found within the time limit. Never raises for the solver's sake: where it
-    fails, the best heuristic plan stands, and the notes say why."""
+    fails, the best heuristic plan stands, and the notes say why. The first heuristic may take
+    until ``end``, otherwise most of the time limit."""
     deadline = started + settings.time_limit
-    plans = heuristic_plans(problem, settings, clock, started)
+    if end is None:
+        end = started + 0.8 * settings.time_limit
     base = State(problem)
+    bounds = Bounds(problem, settings, base)
+    plans = heuristic_plans(bounds, clock, started, end)
     best = plans[0]
-    found = limits(problem, settings, base, best)
+    found = limits(bounds, best)
     wanted = settings.gap
     if found.gap <= (wanted or 0.0):
         return Solution(best, found.gap, found.gap == 0.0, (), found.gap == 0.0)

@@ -5,6 +5,7 @@ of others, fragment nodes or could not be placed go first.
 """
 
 import random
+from functools import cached_property
 
 import numpy as np
 
@@ -25,10 +26,8 @@ class Improver:
         self._settings = settings
         self._rng = rng
         self._stop = stop
-        self._greedy = Greedy(problem, settings, Style(rng=rng), stop)
-        self._greedy.state = state
+        self._greedy = Greedy(problem, settings, Style(rng=rng), stop, state)
         self._state = state
-        self._near = self._neighbours()
 
     def run(self, good_enough: Stop, patience: int) -> State:
         """Search until the plan is good enough, time is up, or ``patience`` tries in a row gained
@@ -48,7 +47,7 @@ class Improver:
         state = self._state
         placed = state.placed_apps()
         waiting = [a for a in range(len(self._problem.apps)) if a not in placed]
-        troubled = sorted(self._troubled() & placed)
+        troubled = sorted(self.troubled() & placed)
         if not troubled and not waiting:
             return None
         chosen = self._choose(troubled, sorted(placed))
@@ -82,19 +81,23 @@ class Improver:
                 chosen.append(pick)
         return chosen
 
-    def _neighbours(self) -> list[list[int]]:
+    @cached_property
+    def _near(self) -> list[list[int]]:
         """Apps whose containers bear on one another's rules."""
         problem = self._problem
+        subjects: list[set[int]] = [set() for _ in problem.live]
+        for group, families in zip(problem.groups, problem.families_of, strict=True):
+            for number in families:
+                subjects[number].add(group.app)
         near: list[set[int]] = [set() for _ in problem.apps]
         for g, group in enumerate(problem.groups):
-            for _, family, _ in self._state.inflicting[g]:
-                for other in problem.groups:
-                    if other.kind in family.kinds and other.app != group.app:
-                        near[group.app].add(other.app)
-                        near[other.app].add(group.app)
-        return [sorted(apps) for apps in near]
+            for number, _, _ in problem.inflicting[g]:
+                near[group.app] |= subjects[number]
+                for app in subjects[number]:
+                    near[app].add(group.app)
+        return [sorted(apps - {app}) for app, apps in enumerate(near)]
 
-    def _troubled(self) -> set[int]:
+    def troubled(self) -> set[int]:
         """Apps that have to do with a miss, or else with fragmented nodes."""
         problem, state = self._problem, self._state
         apps_on: dict[int, list[int]] = {}

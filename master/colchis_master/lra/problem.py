@@ -376,6 +376,20 @@ class Problem:
         return np.bincount(chosen, minlength=self.size).astype(np.int64)
 
     @cached_property
+    def inflicting(self) -> list[list[tuple[int, Family, frozenset[int]]]]:
+        """For each group, the live families that count its containers, and in which counters."""
+        counting: dict[int, list[int]] = {}
+        for number, family in enumerate(self.live):
+            for counter in family.counters:
+                counting.setdefault(counter, []).append(number)
+        found = []
+        for counters in self.counters_of:
+            families = sorted({i for counter in counters for i in counting.get(counter, ())})
+            held = frozenset(counters)
+            found.append([(i, self.live[i], self.live[i].counters & held) for i in families])
+        return found
+
+    @cached_property
     def divisors(self) -> Floats:
         """The capacity to divide by for shares: at least 1."""
         return np.maximum(self.capacity, 1).astype(np.float64)

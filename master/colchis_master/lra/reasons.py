@@ -113,8 +113,7 @@ class Reasons:
         self._problem = problem
         self._state = state
         self._settings = settings
-        self._greedy = Greedy(problem, settings)
-        self._greedy.state = state
+        self._greedy = Greedy(problem, settings, state=state)
 
     def waiting(self, app: int) -> tuple[str, ...]:
         """What an app that could fit some day is waiting for."""
@@ -148,7 +147,7 @@ class Reasons:
             if family.hard:
                 broken = fits & (state.own(number) > EPSILON)
                 reasons += self._rule(name, app, group, number, broken)
-        for number, family, bumped in state.inflicting[group]:
+        for number, family, bumped in problem.inflicting[group]:
             if family.hard:
                 broken = fits & (state.inflicted(number, family, bumped) > EPSILON)
                 if broken.any():

@@ -7,12 +7,14 @@ from dataclasses import replace
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster
 from colchis.model.plan import Plan
-from colchis_master.lra import baselines, ilp
+from colchis_master.lra import baselines
 from colchis_master.lra.evaluate import to_plan
 from colchis_master.lra.greedy import Greedy, Stop, worth
+from colchis_master.lra.ilp import solve
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import Reasons, assignments_of, never_reasons
 from colchis_master.lra.settings import Settings
+from colchis_master.lra.split import is_large, solve_split
 from colchis_master.lra.state import State
 
 Clock = Callable[[], float]
@@ -59,7 +61,8 @@ def schedule(
     optimal = False
     notes: tuple[str, ...] = ()
     if algorithm == "ilp":
-        solution = ilp.solve(problem, settings, clock, started)
+        search = solve_split if is_large(problem) else solve
+        solution = search(problem, settings, clock, started)
         state, gap, optimal, notes = (
             solution.state,
             solution.gap,
@@ -70,7 +73,8 @@ def schedule(
         end = started + settings.time_limit
         state = HEURISTICS[algorithm](problem, settings, rng, lambda: clock() > end)
     if not settings.ordered:
-        state = _without_losses(problem, state, settings)
+        end = started + 0.9 * settings.time_limit
+        state = _without_losses(problem, state, settings, lambda: clock() > end)
     assignments = assignments_of(problem, state)
     hurry = clock() - started > 0.8 * settings.time_limit
     reasons, never = _why_not(problem, state, settings, hurry)
@@ -78,9 +82,11 @@ def schedule(
     return replace(plan, gap=gap, optimal=optimal, seconds=clock() - started, notes=notes)
 
 
-def _without_losses(problem: Problem, state: State, settings: Settings) -> State:
+def _without_losses(problem: Problem, state: State, settings: Settings, late: Stop) -> State:
     """In the weighted sum an app may cost more than it is worth: leave such apps out."""
     for app in sorted(state.placed_apps()):
+        if late():
+            break
         before = worth(state, settings)
         held = state.take(app)
         if worth(state, settings) <= before or state.hard_breaches():

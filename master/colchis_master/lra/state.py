@@ -61,15 +61,6 @@ class State:
         self._views: dict[int, _View] = {}
         self._own: dict[int, tuple[tuple[int, ...], Floats]] = {}
         self._inflicted: dict[tuple[int, frozenset[int]], tuple[tuple[int, ...], Floats]] = {}
-        self.inflicting: list[list[tuple[int, Family, frozenset[int]]]] = [
-            [
-                (i, family, bumped)
-                for i, family in enumerate(problem.live)
-                if (bumped := family.counters.intersection(problem.counters_of[g]))
-            ]
-            for g in range(len(problem.groups))
-        ]
-        """For each group, the live families that count its containers, and in which counters."""
         self.baseline = {
             i: node_extents(problem, family, self.counts, placed=True)
             for i, family in enumerate(problem.live)
@@ -274,7 +265,7 @@ class State:
                 soft += family.weight * own
             if family.hard:
                 hard_own += own
-        for number, family, bumped in self.inflicting[group]:
+        for number, family, bumped in self.problem.inflicting[group]:
             change = self.inflicted(number, family, bumped)
             if number not in skip:
                 soft += family.weight * change
