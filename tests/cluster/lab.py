@@ -24,6 +24,9 @@ from colchis.specs import parse_cluster
 PATIENCE = 180.0
 POLL = 0.2
 API_PORT = 7641
+# What the processes of a host's agent, and of what starts it, are called.
+AGENT = r"^\S*python\S* \S*/colchis agent "
+LOOP = r"^sh -c while :"
 CGROUPS = Path("/sys/fs/cgroup")
 Found = TypeVar("Found")
 
@@ -117,15 +120,31 @@ class Lab:
         with self.client() as master:
             return master.app(name)
 
+    def events(self, since: int = 0) -> list[dict[str, Any]]:
+        """What happened, by the master's clock, from the event numbered ``since`` on."""
+        with self.client() as master:
+            found: list[dict[str, Any]] = master.events(since, 10_000)["events"]
+        return found
+
     def docker(self, node: str) -> Any:
         """Docker's handle on a host."""
         return self._hosts[node].get_wrapped_container()
 
     def kill_agent(self, node: str) -> None:
         """Kill the agent of a host, not the host."""
-        agent = r"^\S*python\S* \S*/colchis agent "
-        killed = self.docker(node).exec_run(["pkill", "-KILL", "-f", agent])
+        killed = self.docker(node).exec_run(["pkill", "-KILL", "-f", AGENT])
         assert killed.exit_code == 0, "no agent runs"
+
+    def hold_agent(self, node: str) -> None:
+        """Kill the agent of a host and let no other start until it is released."""
+        host = self.docker(node)
+        assert host.exec_run(["pkill", "-STOP", "-f", LOOP]).exit_code == 0, "nothing starts agents"
+        host.exec_run(["pkill", "-KILL", "-f", AGENT])
+        self.until("no agent runs", lambda: host.exec_run(["pgrep", "-f", AGENT]).exit_code == 1)
+
+    def release_agent(self, node: str) -> None:
+        """Let agents start again on a host."""
+        self.docker(node).exec_run(["pkill", "-CONT", "-f", LOOP])
 
     def said(self, node: str) -> str:
         """What the daemon of a host has logged."""

@@ -15,6 +15,9 @@ from tests.cluster.lab import Lab
 MEMBERS = 10
 STATE = "/var/lib/colchis"
 WELCOME = "welcomed by the master"
+UP = "the agent is up"
+PLACED_AGAIN = 30.0
+"""Seconds from the loss of a node until all it held runs elsewhere."""
 # Each has the nine others on its node: the node that holds them holds them all.
 HERD = """
 app: herd
@@ -38,6 +41,27 @@ groups:
     resources: {cpus: 0.2, memory: 64MiB}
     command: [python, -c, 'held = [b"x" * 2**20 for _ in range(1000)]']
     restart: never
+"""
+# One on each node; each ends in a way of its own when a file appears on its host.
+MORTALS = """
+app: mortals
+kind: batch
+groups:
+  soul:
+    count: 4
+    tags: [soul]
+    resources: {cpus: 0.05, memory: 32MiB}
+    command:
+      - sh
+      - -c
+      - |
+        number=${COLCHIS_CONTAINER##*/}
+        while [ ! -e /tmp/ends ]; do sleep 0.2; done
+        [ "$number" != 3 ] || kill -KILL $$
+        exit $((40 + number))
+    restart: never
+constraints:
+  - {name: apart, constraint: "{soul, {self/soul, 0, 0}, node}", hard: true}
 """
 
 
@@ -134,12 +158,68 @@ def test_an_old_master_is_not_obeyed(lab: Lab) -> None:
     assert lab.identities() == before
 
 
+def test_what_ends_while_agents_are_away_is_reported_once(lab: Lab) -> None:
+    settle(lab)
+    submit(lab, MORTALS)
+    souls = {f"mortals/soul/{number}" for number in range(len(lab.nodes))}
+    lab.until("they run", lambda: souls <= set(lab.processes()))
+    seen = lab.until("all are seen to run", lambda: running_souls(lab, souls))
+    assert {c["node"] for c in seen} == set(lab.nodes)
+    since = lab.events()[-1]["seq"] + 1
+    starts = {node: lab.said(node).count(UP) for node in lab.nodes}
+
+    # Without a master nobody counts how long the agents are silent, however slow this machine is.
+    lab.docker("master").kill()
+    try:
+        for node in lab.nodes:
+            lab.hold_agent(node)
+            lab.docker(node).exec_run(["touch", "/tmp/ends"])
+        lab.until("all have ended", lambda: not souls & set(lab.processes()))
+    finally:
+        for node in lab.nodes:
+            lab.release_agent(node)
+    for node in lab.nodes:
+        lab.until("its agent is up", partial(has_said, lab, node, UP, starts[node] + 1))
+    lab.docker("master").start()
+
+    known = lab.until("all ends are known", lambda: ends(lab, souls))
+    reasons = {name: (end["kind"], end["code"], end["signal"]) for name, end in known.items()}
+    assert reasons == {
+        "mortals/soul/0": ("exited", 40, None),
+        "mortals/soul/1": ("exited", 41, None),
+        "mortals/soul/2": ("exited", 42, None),
+        "mortals/soul/3": ("signal", None, 9),
+    }
+    settle(lab)
+    reports = Counter(e["container"] for e in lab.events(since) if e["event"] == "ended")
+    assert reports == Counter(souls)
+
+
+def running_souls(lab: Lab, souls: set[str]) -> list[dict[str, Any]]:
+    """The containers of the mortals, once all of them are running."""
+    found: list[dict[str, Any]] = lab.app("mortals")["containers"]
+    return found if [c["state"] for c in found] == ["running"] * len(souls) else []
+
+
+def ends(lab: Lab, souls: set[str]) -> dict[str, dict[str, Any]]:
+    """How each ended, once that is known of all of them."""
+    found = {c["container"]: c["exit"] for c in lab.app("mortals")["containers"] if c["exit"]}
+    return found if set(found) == souls else {}
+
+
 def test_ten_containers_of_a_dead_host_are_placed_again(lab: Lab) -> None:
     victim = settle(lab)
+    since = lab.events()[-1]["seq"] + 1
     lab.docker(victim).kill()
     lab.until("the node is lost", lambda: lab.states()["lost"] == 1)
     lab.until("none is there any more", lambda: victim not in {c["node"] for c in members(lab)})
     lab.until("every member runs", lambda: {c["state"] for c in members(lab)} == {"running"})
     assert judge(lab.cluster()).hard == ()
+    happened = lab.events(since)
+    (lost,) = [e["time"] for e in happened if e["text"] == f"node {victim} is lost"]
+    again = {e["container"]: e["time"] for e in happened if e["text"].endswith(" is running")}
+    assert set(again) == {f"herd/sheep/{number}" for number in range(MEMBERS)}
+    # By the master's own clock, so that what this test itself waits for is not counted.
+    assert max(again.values()) - lost < PLACED_AGAIN
     lab.docker(victim).start()
     assert settle(lab) != victim
