@@ -231,7 +231,7 @@ class Supervisor:
         wake, bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(self._child, signal.SIGTERM))
+        signal.signal(signal.SIGTERM, self._pass_on)
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         poll.register(self._output, select.POLLIN)
@@ -248,6 +248,14 @@ class Supervisor:
         while self._carry():
             pass
         return self._status
+
+    def _pass_on(self, number: int, _: object) -> None:
+        if self._status is None:
+            try:
+                os.kill(self._child, number)
+            except ProcessLookupError:
+                # Reaped a moment ago; how it ended is still to be told.
+                return
 
     def _carry(self) -> bool:
         """Move one chunk; False at the end of the output, or when there is none to be had."""

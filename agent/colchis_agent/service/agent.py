@@ -59,7 +59,7 @@ class Agent:
         self._address = settings.own_address()
         self._outputs = Outputs(driver, self._state.containers, self._state.remove_private)
         specifier = Specifier(settings, self._address, self._state).specify
-        self._drive = Drive(driver, self._tree, self._outputs, specifier, self._tell)
+        self._drive = Drive(driver, self._tree, self._outputs, specifier, self._tell, self._broken)
         share = settings.capacity()["memory"] if settings.shared else None
         self._sampler = Sampler(driver, self._state.containers, share)
         self._core = AgentCore(self._facts(), keep_ended=settings.keep_ended)
@@ -181,7 +181,10 @@ class Agent:
             await work()
         except Exception as error:
             log.exception("a part of the agent has failed")
-            self._events.put_nowait(StateError(f"the agent is broken: {error}"))
+            self._broken(error)
+
+    def _broken(self, error: BaseException) -> None:
+        self._events.put_nowait(StateError(f"the agent is broken: {error}"))
 
     async def _beat(self) -> None:
         """Heartbeats go out whatever else is being done."""

@@ -49,7 +49,10 @@ log = structlog.get_logger(__name__)
 
 
 class Drive:
-    """``specify`` turns a launch into what the driver needs; ``tell`` takes what came of it."""
+    """``specify`` turns a launch into what the driver needs; ``tell`` takes what came of it.
+
+    ``broken`` is told of an error that nobody foresaw: some container may then be without care.
+    """
 
     def __init__(
         self,
@@ -58,12 +61,14 @@ class Drive:
         outputs: Outputs,
         specify: Callable[[e.Launch], LaunchSpec],
         tell: Callable[[e.Event], None],
+        broken: Callable[[BaseException], None],
     ) -> None:
         self._driver = driver
         self._tree = tree
         self._outputs = outputs
         self._specify = specify
         self._tell = tell
+        self._broken = broken
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="driver")
         self._queues: dict[str, deque[Callable[[], Awaitable[None]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +131,13 @@ class Drive:
 
         task = asyncio.create_task(run())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("containers can no longer be cared for", exc_info=error)
+            self._broken(error)
 
     async def _work(self, container: str) -> None:
         queue = self._queues[container]

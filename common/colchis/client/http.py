@@ -18,6 +18,11 @@ SILENCE = 60.0
 every 15 seconds."""
 
 
+IDLE = 5.0
+"""Seconds after which an unused connection is closed. The master waits longer, so that it never
+closes one on which a request is just on its way."""
+
+
 class Unreachable(ColchisError):  # noqa: N818  # said of a master, as in "host unreachable"
     """No answer from the master."""
 
@@ -41,7 +46,11 @@ class Client:
         headers = {"Authorization": f"Bearer {connection.token}"}
         try:
             self._http = httpx.Client(
-                base_url=connection.api, headers=headers, timeout=timeout, trust_env=False
+                base_url=connection.api,
+                headers=headers,
+                timeout=timeout,
+                trust_env=False,
+                limits=httpx.Limits(keepalive_expiry=IDLE),
             )
         except httpx.InvalidURL as error:
             raise InputError.of(f"the connection's api is no URL: {error}") from None

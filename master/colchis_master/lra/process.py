@@ -89,6 +89,7 @@ class SolverProcess:
         self._grace = grace
         self._command = tuple(command)
         self._child: asyncio.subprocess.Process | None = None
+        self._is_up = False
         self._turn = asyncio.Lock()
         self.restarts = 0
 
@@ -190,15 +191,17 @@ class SolverProcess:
         await self.close()
 
     async def _ready(self) -> asyncio.subprocess.Process:
-        if self._child is not None and self._child.returncode is None:
+        if self._child is not None and self._child.returncode is None and self._is_up:
             return self._child
         await self.close()
+        self._is_up = False
         self._child = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         stdout = self._child.stdout
         assert stdout is not None
         await asyncio.wait_for(stdout.readexactly(1), START)
+        self._is_up = True
         return self._child
 
 

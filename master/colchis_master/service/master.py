@@ -15,6 +15,7 @@ import uvicorn
 import zmq.asyncio
 
 from colchis.client.connection import Connection, write_connection
+from colchis.client.http import IDLE
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster
 from colchis.model.plan import Plan
@@ -44,6 +45,9 @@ TOGETHER = 32
 
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
+
+IDLE_PATIENCE = 4 * int(IDLE)
+"""Seconds after which an HTTP connection is closed that its client has left open and unused."""
 
 log = structlog.get_logger(__name__)
 
@@ -269,6 +273,7 @@ class Master:
             log_config=None,
             access_log=False,
             lifespan="off",
+            timeout_keep_alive=IDLE_PATIENCE,
             timeout_graceful_shutdown=int(CLOSE_PATIENCE),
         )
         server = _Server(config)

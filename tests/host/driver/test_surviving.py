@@ -28,7 +28,8 @@ from colchis_agent.driver import (
 from colchis_agent.driver.folder import Identity, StateFolder
 from colchis_agent.driver.process import send
 from tests.host.driver.conftest import World
-from tests.host.support import SLEEP, python, wait_for
+from tests.host.support import SLEEP, python
+from tests.support import wait_for
 
 
 def in_doomed_agent(world: World, moment: str, spec: LaunchSpec) -> None:
@@ -154,6 +155,19 @@ def test_a_killed_shim_takes_the_container_along(any_world: World) -> None:
     wait_for(lambda: any_world.driver.kill(any_world.ref), "an empty group")
     state = any_world.driver.inspect(any_world.ref)
     assert state == Ended(Exit(ExitKind.LOST, message="its supervisor was killed"))
+
+
+def test_signals_to_a_shim_at_its_containers_end_do_not_hide_how_it_ended(world: World) -> None:
+    script = "trap '' TERM; echo up; sleep 0.2; exit 3"
+    world.driver.launch(LaunchSpec(world.ref, ("sh", "-c", script)))
+    wait_for(lambda: world.driver.read_logs(world.ref, 0, 10)[0], "the container")
+    record = StateFolder(world.folder()).shim()
+    assert record
+    while send(record.shim, signal.SIGTERM):
+        pass
+    state = world.driver.inspect(world.ref)
+    assert isinstance(state, Ended)
+    assert (state.exit.kind, state.exit.code) == (ExitKind.EXITED, 3)
 
 
 def _forged(world: World, pid: int, start: int, boot: str) -> None:

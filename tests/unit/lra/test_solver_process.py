@@ -15,6 +15,7 @@ from colchis.model.cluster import Cluster, Node
 from colchis.model.resources import Resources
 from colchis_master.lra import Settings, ilp, schedule
 from colchis_master.lra.process import Balance, SolverLostError, SolverProcess
+from tests.support import wait_meanwhile
 from tests.unit.lra.lra_cases import app, solve
 
 NODES = tuple(Node(f"n{i}", Resources.of(4, "8GiB")) for i in range(3))
@@ -34,6 +35,28 @@ def test_a_round_is_solved_in_the_child() -> None:
             again = await solver.solve(CLUSTER, [SPREAD], SETTINGS, "yarn")
             assert again.algorithm == "yarn"
             assert solver.pid == first
+
+    asyncio.run(scenario())
+
+
+def test_a_child_that_was_not_ready_in_time_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is silent for ever, the second does its work."""
+    script = 'if mkdir "$0"; then exec sleep 1000; else exec "$@"; fi'
+    child = ("sh", "-c", script, str(tmp_path / "slow"))
+    command = (*child, sys.executable, "-m", "colchis_master.lra.process")
+
+    async def scenario() -> None:
+        async with SolverProcess(command=command) as solver:
+            with monkeypatch.context() as patched:
+                patched.setattr("colchis_master.lra.process.START", 0.0)
+                await solver.start()
+            await wait_meanwhile((tmp_path / "slow").exists)
+            silent = solver.pid
+            plan = await solver.solve(CLUSTER, [SPREAD], SETTINGS)
+            assert plan.optimal and not plan.notes
+            assert solver.pid != silent
 
     asyncio.run(scenario())
 
