@@ -31,6 +31,9 @@ COLCHIS = [sys.executable, "-m", "colchis"]
 PATIENCE = 90.0
 """Seconds after which something that was waited for is taken to have failed."""
 
+STOP_PATIENCE = 300.0
+"""Seconds that `colchis up` has to end all; it gives up sooner by itself."""
+
 SUSPENDED = 3.0
 """Seconds for which the training containers are kept off their cores."""
 
@@ -146,19 +149,27 @@ class Demo:
         return rows
 
     def stop_cluster(self) -> None:
-        """End the daemons in good order, or by force where that takes too long."""
+        """End the daemons in good order, or by force where that takes far too long."""
         if self._up is None:
             return
         self._up.send_signal(signal.SIGINT)
         try:
-            self._up.wait(60)
+            self._up.wait(STOP_PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self._up.pid, signal.SIGKILL)
             self._up.wait()
 
     def leftovers(self) -> list[str]:
-        """Processes that name the folder, cgroups that carry its name."""
-        return [*self._processes(), *self._cgroups()]
+        """Processes that name the folder, cgroups that carry its name.
+
+        What was killed has a while to die.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while left := [*self._processes(), *self._cgroups()]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        return left
 
     def print_daemon_logs(self) -> None:
         for log in sorted(self._folder.rglob("*.log")):
@@ -214,12 +225,28 @@ class Demo:
     def _suspend_training(self) -> float:
         """Seconds of cpu that the training used while it was suspended."""
         self._command("suspend", "tensorflow")
-        time.sleep(1.5)  # heartbeats bring usage once a second
+        self._await_measurement()
         before = self._training_cpu()
         time.sleep(SUSPENDED)
+        self._await_measurement()
         after = self._training_cpu()
         self._command("resume", "tensorflow")
         return round(after - before, 6)
+
+    def _await_measurement(self) -> None:
+        """Wait until every node has sent what it measured from now on.
+
+        That is in its second heartbeat, since the first may be on its way by now.
+        """
+        for _ in range(2):
+            began = time.monotonic()
+
+            def heard(began: float = began) -> bool:
+                elapsed = time.monotonic() - began
+                nodes = self._json("node", "list")["nodes"]
+                return all(node["heartbeat_age"] < elapsed for node in nodes)
+
+            self._until("heartbeats", heard)
 
     def _training_cpu(self) -> float:
         containers = self._json("status", "tensorflow")["containers"]
@@ -281,8 +308,9 @@ class Demo:
                 yield f"process {path.name}: {command}"
 
     def _cgroups(self) -> Iterator[str]:
-        for path in Path("/sys/fs/cgroup").rglob(f"*{self._name}*"):
-            if path.is_dir():
+        # Others may remove theirs meanwhile, which ``walk`` does not mind.
+        for path, _, _ in os.walk("/sys/fs/cgroup"):
+            if self._name in Path(path).name:
                 yield f"cgroup {path}"
 
 

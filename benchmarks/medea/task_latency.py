@@ -76,10 +76,16 @@ class Plan:
 @contextmanager
 def cluster(folder: Path, plan: Plan) -> Iterator[tuple[Client, Path]]:
     """A master with its agents ready; the file will hold what they started, once all has ended."""
+    with free_ports(2) as (agents_port, api_port):
+        yield from _cluster(folder, plan, agents_port, api_port)
+
+
+def _cluster(
+    folder: Path, plan: Plan, agents_port: int, api_port: int
+) -> Iterator[tuple[Client, Path]]:
     names = [f"n{i:04}" for i in range(plan.nodes)]
     keys = folder / "keys"
     make_secrets(keys, names)
-    agents_port, api_port = free_ports(2)
     listen = f"tcp://127.0.0.1:{agents_port}"
     settings = folder / "master.yaml"
     settings.write_text(

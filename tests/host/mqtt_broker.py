@@ -1,11 +1,10 @@
 """A real MQTT broker for tests: ``python -m tests.host.mqtt_broker PORT [USERS]``.
 
-Prints its port once it listens; ends with SIGTERM. USERS is a file with a name and a password a
-line, read anew for each who comes; without it anybody may.
+Prints its port once it listens; goes on until it is killed. USERS is a file with a name and a
+password a line, read anew for each who comes; without it anybody may.
 """
 
 import asyncio
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,8 +32,6 @@ class Users(BaseAuthPlugin):  # type: ignore[misc]  # a library without types
 
 
 async def _serve(port: int) -> None:
-    end = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     broker = Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
@@ -44,8 +41,7 @@ async def _serve(port: int) -> None:
     await broker.start()
     [server] = broker._servers.values()
     print(server.instance.sockets[0].getsockname()[1], flush=True)
-    await end.wait()
-    await broker.shutdown()
+    await asyncio.Event().wait()
 
 
 @contextmanager
@@ -58,7 +54,8 @@ def broker(port: int = 0, users: Path | None = None) -> Iterator[int]:
         try:
             yield int(process.stdout.readline())
         finally:
-            process.terminate()
+            # Asked to shut down, it may wait for ever for those who are connected.
+            process.kill()
 
 
 if __name__ == "__main__":

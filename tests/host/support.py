@@ -1,38 +1,20 @@
 """Helpers for tests with real processes and cgroups."""
 
+import os
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from colchis_agent.cgroups import CgroupTree
 
-T = TypeVar("T")
-DEADLINE = 90.0
-PAUSE = 0.02
+FIRST_PORT, PORTS_EACH, NODES = 22_000, 100, 10
+"""Ports for tests' containers lie between those of ``colchis up`` and those that the kernel gives
+to whoever wants any."""
 
 BURN = "while True: pass"
 SLEEP = "import time; time.sleep(3600)"
-
-
-def wait_for(condition: Callable[[], T], what: str = "condition") -> T:
-    """The first true value of the condition; fails after the deadline."""
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(PAUSE)
-    return value
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs that is no zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def python(code: str) -> list[str]:
@@ -55,3 +37,32 @@ def run_in(tree: CgroupTree, name: str, command: list[str]) -> subprocess.Popen[
     process.stdin.write(b"go\n")
     process.stdin.close()
     return process
+
+
+def cgroups_named(text: str) -> list[str]:
+    """Cgroups of any hierarchy with the text in their own names."""
+    found = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))
+    return [str(folder) for folder in found if text in folder.name]
+
+
+def container_ports(number: int) -> list[int]:
+    """First and last port for the containers of one of this test run's agents, numbered from 0.
+
+    No other run on this machine has them for its agents; one after another may use them.
+    """
+    first = FIRST_PORT + PORTS_EACH * (NODES * _share()[0] + number)
+    return [first, first + PORTS_EACH - 1]
+
+
+@cache
+def _share() -> tuple[int, socket.socket]:
+    """Which part of the ports is ours, and what keeps it so until this process ends."""
+    for part in range(10):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0colchis-test-ports-{part}")
+        except OSError:
+            claim.close()
+            continue
+        return part, claim
+    raise AssertionError("ten test runs have all ports")

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from colchis.cli.connect import ConnectionOption
 from colchis.cli.credentials import make_secrets
 from colchis.cli.local import LocalCluster, Share, whole_machine
 from colchis.cli.output import say
+from colchis.cli.stopping import Stopping
 from colchis.client.connection import default_path
 from colchis.errors import InputError
 from colchis.logs import log_to_stderr
@@ -50,21 +50,19 @@ def up(
     file = connection or default_path()
     folder = (state or file.parent / "local").absolute()
     cluster = LocalCluster(folder, file, name, agents, racks, share)
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: told.set())
-    try:
-        cluster.start(told.is_set)
-        if not told.is_set():
-            say(f"{name}: {agents} nodes are ready; state in {folder}")
-            say("use it from another terminal; Ctrl-C ends it and all that runs on it")
-        while not told.wait(1.0):
-            for daemon, code in cluster.ended():
-                say(f"error: {daemon} ended with code {code}; see {cluster.log(daemon)}")
-                raise typer.Exit(1)
-        say(f"{name}: stopping")
-    finally:
-        cluster.stop(5.0)
+    with Stopping(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as stopping:
+        try:
+            cluster.start(lambda: stopping.told)
+            if not stopping.told:
+                say(f"{name}: {agents} nodes are ready; state in {folder}")
+                say("use it from another terminal; Ctrl-C ends it and all that runs on it")
+            while not stopping.wait(1.0):
+                for daemon, code in cluster.ended():
+                    say(f"error: {daemon} ended with code {code}; see {cluster.log(daemon)}")
+                    raise typer.Exit(1)
+            say(f"{name}: stopping")
+        finally:
+            cluster.stop(5.0)
 
 
 def _share(agents: int, cpus: str | None, memory: str | None) -> Share:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class LocalCluster:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._claim_all()
         make_secrets(self._folder / "keys", list(self._nodes))
-        agents_port, api_port, jobs_port = free_ports(3)
+        agents_port, api_port, jobs_port = self._claims.enter_context(free_ports(3))
         master = f"tcp://127.0.0.1:{agents_port}"
         self._write("master", self._master(master, api_port, jobs_port))
         for number, (node, rack) in enumerate(self._nodes.items()):
@@ -258,16 +258,22 @@ def _is_below(age: float | None, bound: float) -> bool:
     return age is not None and age < bound
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on now."""
+@contextmanager
+def free_ports(count: int) -> Iterator[list[int]]:
+    """Ports of the loopback address that are given to nobody else until the end of the block.
+
+    Those who ask for one of them by its number, with SO_REUSEADDR as servers do, can listen on it,
+    also again and again; until then connections to it are refused.
+    """
     with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            for _ in range(count)
-        ]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        ports = []
+        for _ in range(count):
+            held = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            held.bind(("127.0.0.1", 0))
+            # Only now: before it, the kernel might choose a port that somebody else holds thus.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ports.append(int(held.getsockname()[1]))
+        yield ports
 
 
 def whole_machine(agents: int) -> Share:

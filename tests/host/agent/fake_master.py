@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ from colchis.wire.messages import (
     Welcome,
 )
 from colchis.wire.zap import ZapHandler
-
-DEADLINE = 60.0
+from tests.host.support import container_ports
+from tests.support import DEADLINE, PAUSE, alive, calling_line, wait_meanwhile
 
 
 class FakeMaster:
@@ -176,16 +176,16 @@ class FakeMaster:
         await self.until(lambda: bool(answer()))
         return answer()[0]
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while not condition():
-                await asyncio.sleep(0.02)
+    async def until(self, condition: Callable[[], bool], what: str = "") -> None:
+        """As ``wait_for``, while the master goes on."""
+        await wait_meanwhile(condition, what or calling_line())
 
     async def logged(self, container: str, text: bytes) -> bytes:
         """Wait until its output has this text; returns the output."""
-        async with asyncio.timeout(DEADLINE):
-            while text not in (data := (await self.log(container)).data):
-                await asyncio.sleep(0.05)
+        end = time.monotonic() + DEADLINE
+        while text not in (data := (await self.log(container)).data):
+            assert time.monotonic() < end, f"waited in vain for {text!r} in {data!r}"
+            await asyncio.sleep(PAUSE)
         return data
 
     def done(self) -> dict[int, str]:
@@ -215,6 +215,14 @@ class FakeMaster:
         )
         return self.reports(container)[-1]
 
+    async def settled_cpu(self, container: str) -> float:
+        """Its seconds of cpu, once two heartbeats say the same."""
+        seconds = -1.0
+        async with asyncio.timeout(DEADLINE):
+            while (more := (await self.beat(container)).usage.cpu_seconds) != seconds:
+                seconds = more
+        return seconds
+
     async def beat(self, container: str) -> ContainerReport:
         """What the next heartbeat says of it."""
         count = len(self.beats())
@@ -233,7 +241,7 @@ class AgentProcess:
         write_public(pair.public, folder / "allowed", name)
         self.state = folder / f"state-{name}"
         self.file = folder / f"{name}.yaml"
-        self.cgroup = f"colchis-test-{os.getpid()}-{name}"
+        self.cgroup = f"colchis-test-{uuid.uuid4().hex[:8]}-{name}"
         plain = {
             "node": name,
             "master": f"tcp://127.0.0.1:{master.port}",
@@ -244,6 +252,7 @@ class AgentProcess:
             "cgroup": self.cgroup,
             "cpus": 1,
             "memory": "1GiB",
+            "ports": container_ports(0 if name == "n1" else 1),
         }
         self.file.write_text(json.dumps({**plain, **settings}))
         self.errors = folder / f"{name}.log"
@@ -283,17 +292,6 @@ class AgentProcess:
         tree.close()
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs that is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 async def gone(pid: int) -> None:
     """Wait for the end of a process."""
-    limit = time.monotonic() + DEADLINE
-    while alive(pid):
-        assert time.monotonic() < limit
-        await asyncio.sleep(0.02)
+    await wait_meanwhile(lambda: not alive(pid), f"the end of process {pid}")

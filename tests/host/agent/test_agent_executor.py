@@ -9,7 +9,8 @@ import zmq.asyncio
 from colchis.jobs.secure import CurveSockets
 from colchis.wire.keys import generate, write_public
 from colchis.wire.messages import JobAccess
-from tests.host.agent.fake_master import DEADLINE, AgentProcess, FakeMaster
+from tests.host.agent.fake_master import AgentProcess, FakeMaster
+from tests.support import DEADLINE
 
 NAME = "pool/workers/0"
 

@@ -70,7 +70,7 @@ def test_a_host_without_cgroups_is_used_and_said_so(tmp_path: Path) -> None:
                 assert await master.start(WEB, ["python", "-c", code]) == ""
                 await master.logged(WEB, b"up")
                 assert await master.suspend(WEB) == ""
-                before = (await master.beat(WEB)).usage.cpu_seconds
+                before = await master.settled_cpu(WEB)
                 await master.beat(WEB)
                 assert (await master.beat(WEB)).usage.cpu_seconds == before
                 assert await master.resume(WEB) == ""

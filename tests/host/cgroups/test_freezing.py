@@ -2,11 +2,13 @@
 
 import os
 import time
+import uuid
 
 import pytest
 
 from colchis_agent.cgroups import CgroupError, CgroupTree, Limits, join, open_tree
-from tests.host.support import BURN, SLEEP, python, run_in, wait_for
+from tests.host.support import BURN, SLEEP, python, run_in
+from tests.support import wait_for
 
 TWO_BURNERS = f"import os\nos.fork()\n{BURN}"
 
@@ -17,7 +19,7 @@ def test_frozen_uses_no_cpu_and_goes_on_when_thawed(any_tree: CgroupTree) -> Non
     wait_for(lambda: any_tree.usage("work").cpu_seconds > 0.1, "cpu use")
     any_tree.freeze("work")
     wait_for(lambda: any_tree.is_frozen("work"), "frozen")
-    before = any_tree.usage("work").cpu_seconds
+    before = wait_for(lambda: settled_usage(any_tree), "its last moments to be counted")
     time.sleep(0.5)
     assert any_tree.usage("work").cpu_seconds == before
     any_tree.thaw("work")
@@ -25,6 +27,13 @@ def test_frozen_uses_no_cpu_and_goes_on_when_thawed(any_tree: CgroupTree) -> Non
     assert not any_tree.is_frozen("work")
     assert any_tree.kill_all("work", timeout=60)
     process.wait()
+
+
+def settled_usage(tree: CgroupTree) -> float | None:
+    """Seconds of cpu of the group; None while there are still more."""
+    used = tree.usage("work").cpu_seconds
+    time.sleep(0.1)
+    return used if tree.usage("work").cpu_seconds == used else None
 
 
 def test_what_is_frozen_can_be_killed(any_tree: CgroupTree) -> None:
@@ -88,7 +97,7 @@ def test_a_group_that_does_not_exist_is_an_error(any_tree: CgroupTree, operation
 
 
 def test_no_folder_is_left_behind() -> None:
-    tree = open_tree("colchis-test-traces")
+    tree = open_tree(f"colchis-test-{uuid.uuid4().hex[:8]}")
     tree.create("x", Limits(cpus=1, pids=10))
     folders = [file.parent for file in tree.procs_files("x")]
     assert all(folder.is_dir() for folder in folders)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from colchis_agent.cgroups import CgroupError, CgroupTree, Limits, NoCgroups
-from tests.host.support import BURN, SLEEP, python, run_in, wait_for
+from tests.host.support import BURN, SLEEP, python, run_in
+from tests.support import wait_for
 
 MIB = 1 << 20
 FORK_BOMB = """

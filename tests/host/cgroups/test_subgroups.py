@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colchis_agent.cgroups import CgroupTree, Limits, join, open_own_tree, open_tree
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 NOBODY = 65534
 

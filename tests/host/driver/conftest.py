@@ -11,7 +11,7 @@ import pytest
 
 from colchis_agent.cgroups import CgroupTree, NoCgroups, open_tree
 from colchis_agent.driver import ContainerRef, DriverError, ProcessDriver
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 
 class World:

@@ -17,7 +17,8 @@ from colchis_agent.driver import (
     Running,
 )
 from tests.host.driver.conftest import World
-from tests.host.support import BURN, SLEEP, python, wait_for
+from tests.host.support import BURN, SLEEP, python
+from tests.support import wait_for
 
 MIB = 1 << 20
 

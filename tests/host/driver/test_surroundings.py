@@ -6,7 +6,8 @@ from pathlib import Path
 from colchis_agent.cgroups import Limits, Usage
 from colchis_agent.driver import Ended, LaunchSpec, Running
 from tests.host.driver.conftest import World
-from tests.host.support import SLEEP, python, wait_for
+from tests.host.support import SLEEP, python
+from tests.support import wait_for
 
 NOBODY = 65534
 

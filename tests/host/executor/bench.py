@@ -16,9 +16,8 @@ import zmq
 
 from colchis.wire import tasks as wire
 from colchis.wire.work import EPOCH_SHIFT, Input, Kind, Work
-from tests.host.support import alive, wait_for
+from tests.support import DEADLINE, alive, wait_for
 
-PATIENCE = 60.0
 EPOCH = 7
 M = TypeVar("M")
 
@@ -63,14 +62,14 @@ class Bench:
 
     def expect(self, kind: type[M], where: Callable[[M], bool] = lambda _: True) -> M:
         """The next report of this kind that fits; others before it are kept in ``reports``."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             for number, report in enumerate(self.reports):
                 if isinstance(report, kind) and where(report):
                     del self.reports[number]
                     return report
             self._receive(100)
-        raise AssertionError(f"no {kind.__name__}; there are {self.reports}")
+        raise AssertionError(f"no such {kind.__name__}; the last reports are {self.reports[-5:]}")
 
     def _receive(self, milliseconds: int) -> None:
         if self._socket.poll(milliseconds):
@@ -127,7 +126,7 @@ class Bench:
     def close(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
-            assert self.process.wait(PATIENCE) == 0
+            assert self.process.wait(DEADLINE) == 0
         finally:
             self.process.kill()
             self._socket.close(0)

@@ -12,7 +12,7 @@ import colchis.jobs
 from colchis.jobs.client import Client
 from colchis.wire.jobs import JobStatus
 from tests.host.executor.bench import descendants
-from tests.host.support import alive, wait_for
+from tests.support import alive, wait_for
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.executor.local import cluster, job_status, shows, start, states
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 LEAN = {"spares": 1}
 

@@ -19,7 +19,7 @@ from colchis.jobs.client import Client
 from colchis.jobs.failures import TaskFailedError
 from colchis.jobs.sources import Folder, Generator
 from tests.host.executor.local import cluster, job_status, shows, start, states
-from tests.host.support import alive, wait_for
+from tests.support import alive, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 import colchis.jobs
 from colchis_master.jobs.desk import JobDesk, NoSuchJobError
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 
 def test_master_lists_and_cancels_jobs_and_keeps_the_service_running(tmp_path: Path) -> None:

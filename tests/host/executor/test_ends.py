@@ -14,7 +14,7 @@ from colchis.errors import ColchisError
 from colchis.jobs.local import LocalCluster
 from tests.host.executor.bench import descendants
 from tests.host.executor.local import cluster
-from tests.host.support import DEADLINE, alive, wait_for
+from tests.support import DEADLINE, alive, wait_for
 
 STREAMS = """
 import itertools, os, pathlib, sys, time

@@ -49,9 +49,12 @@ def test_sweep_finds_the_same_on_any_executor() -> None:
 
 
 def test_fraud_is_found_better_as_training_goes_on() -> None:
+    reports = []
     with cluster(cores=2) as client:
-        reports = list(example("fraud").detect(client, seconds=4, rate=50, chunks=16))
-    assert sum(report.payments for report in reports) == 200
+        for report in example("fraud").detect(client, seconds=300, rate=50, chunks=16):
+            reports.append(report)
+            if report.version >= 3:
+                break
     versions = [report.version for report in reports]
-    assert versions == sorted(versions) and versions[-1] > 0
+    assert versions == sorted(versions)
     assert reports[-1].right / reports[-1].payments > 0.6

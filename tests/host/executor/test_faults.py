@@ -10,7 +10,7 @@ import pytest
 
 from colchis.jobs.client import Client
 from tests.host.executor.local import cluster, shows, start, states
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 
 def kill_executor(client: Client, name: str = "e0", *, restart: bool = True) -> None:
@@ -30,9 +30,10 @@ def kill_service(client: Client) -> None:
     client.local.start_service()
 
 
-def durable(tmp_path: Path) -> dict[str, Any]:
+def durable(tmp_path: Path, patience: float = 600.0) -> dict[str, Any]:
+    """Who is silent is lost after the patience, however busy the machine that it is on."""
     return {
-        "service_settings": {"journal": str(tmp_path / "jobs.sqlite"), "patience": 2.0},
+        "service_settings": {"journal": str(tmp_path / "jobs.sqlite"), "patience": patience},
         "executor_settings": {"spares": 1, "grace": 600.0},
     }
 
@@ -103,7 +104,7 @@ def test_no_result_is_lost_or_doubled(
 
 
 def test_tasks_go_to_another_executor_when_theirs_does_not_come_back(tmp_path: Path) -> None:
-    with cluster(executors=2, cores=1, **durable(tmp_path)) as client:
+    with cluster(executors=2, cores=1, **durable(tmp_path, 2.0)) as client:
         low = start(client, 2, tmp_path / "low", priority="batch")
         shows(client, low, running=2)
         kill_executor(client, "e1", restart=False)
@@ -113,7 +114,7 @@ def test_tasks_go_to_another_executor_when_theirs_does_not_come_back(tmp_path: P
 
 
 def test_sleeping_executor_does_no_harm_when_it_wakes(tmp_path: Path) -> None:
-    with cluster(executors=2, cores=1, **durable(tmp_path)) as client:
+    with cluster(executors=2, cores=1, **durable(tmp_path, 2.0)) as client:
         assert client.local is not None
         low = start(client, 2, tmp_path / "low", priority="batch")
         shows(client, low, running=2)

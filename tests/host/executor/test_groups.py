@@ -1,6 +1,6 @@
 """An executor in a cgroup of its own freezes its slots through cgroups."""
 
-import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from colchis.wire import tasks as wire
 from tests.host.executor.bench import bench
 from tests.host.executor.test_executor import stuck
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 ROOTS = {"v1": Path("/sys/fs/cgroup/freezer"), "v2": Path("/sys/fs/cgroup")}
 
@@ -18,7 +18,7 @@ ROOTS = {"v1": Path("/sys/fs/cgroup/freezer"), "v2": Path("/sys/fs/cgroup")}
 def group() -> Iterator[Path]:
     """A container's group in the hierarchy that has a freezer here."""
     root = ROOTS["v1"] if ROOTS["v1"].is_dir() else ROOTS["v2"]
-    made = root / f"colchis-test-{os.getpid()}"
+    made = root / f"colchis-test-{uuid.uuid4().hex[:8]}"
     made.mkdir()
     yield made
     for folder in sorted(made.rglob("*/"), reverse=True):

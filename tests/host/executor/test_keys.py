@@ -5,20 +5,12 @@ from pathlib import Path
 import pytest
 
 import colchis.jobs
+from colchis.cli.local import free_ports
 from colchis.errors import ColchisError, InputError
 from colchis.jobs.local import LocalCluster
 from colchis.jobs.secure import sockets_for
-from colchis.wire.keys import generate, write_pair, write_public
-from tests.host.support import wait_for
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from colchis.wire.keys import KeyPair, generate, write_pair, write_public
+from tests.support import wait_for
 
 
 def test_strangers_are_kept_out_and_results_travel_between_executors(tmp_path: Path) -> None:
@@ -28,7 +20,12 @@ def test_strangers_are_kept_out_and_results_travel_between_executors(tmp_path: P
         write_pair(pair, keys, name)
         if name != "stranger":
             write_public(pair.public, allowed, name)
-    port = free_port()
+    with free_ports(1) as (port,):
+        exchange(tmp_path, pairs, port)
+
+
+def exchange(folder: Path, pairs: dict[str, KeyPair], port: int) -> None:
+    keys, allowed = folder / "keys", folder / "allowed"
     public = f"tcp://127.0.0.1:{port}|{pairs['service'].public}"
     cluster = LocalCluster(
         executors=2,
@@ -53,11 +50,14 @@ def test_strangers_are_kept_out_and_results_travel_between_executors(tmp_path: P
             stage = client.job("big").map(lambda n: bytes([n]) * 100_000, range(4), partitions=4)
             groups = stage.shuffle(lambda data: data[0] % 2, partitions=2)
             assert sorted(k for k, _ in groups.result(60)) == [0, 1]
-        for key in ("stranger.key", "executor/a.key"):
-            with pytest.raises(ColchisError, match="no job service answers"):
-                colchis.jobs.connect(public, key=str(keys / key), timeout=1)
-        assert "refused" in cluster.logs()
-        assert "Hello from executor/a" in cluster.logs()
+        for key, told in ("stranger", "refused"), ("executor/a", "Hello from executor/a"):
+
+            def kept_out(key: str = key, told: str = told) -> bool:
+                with pytest.raises(ColchisError, match="no job service answers"):
+                    colchis.jobs.connect(public, key=str(keys / f"{key}.key"), timeout=1)
+                return told in cluster.logs()
+
+            wait_for(kept_out)
     finally:
         cluster.close()
 

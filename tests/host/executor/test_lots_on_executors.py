@@ -9,7 +9,7 @@ import pytest
 import colchis.jobs
 from colchis.jobs.failures import TaskFailedError
 from tests.host.executor.local import cluster
-from tests.host.support import wait_for
+from tests.support import wait_for
 
 
 def marks(folder: Path) -> list[int]:

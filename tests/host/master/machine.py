@@ -1,17 +1,18 @@
 """A master and agents as real processes on this host."""
 
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from colchis.cli.credentials import make_secrets
+from colchis.cli.local import free_ports
 from colchis.client.connection import Connection
 from colchis.client.http import Client, Unreachable
-
-PATIENCE = 90.0
+from tests.host.support import container_ports
+from tests.support import DEADLINE
 
 
 class Machine:
@@ -22,7 +23,8 @@ class Machine:
         self.nodes = nodes
         self.keys = folder / "keys"
         make_secrets(self.keys, nodes)
-        self.agents_port, self.api_port = _free_port(), _free_port()
+        self._stack = ExitStack()
+        self.agents_port, self.api_port = self._stack.enter_context(free_ports(2))
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         token = (self.keys / "admin.token").read_text().strip()
         self.client = Client(Connection(f"http://127.0.0.1:{self.api_port}", token))
@@ -45,7 +47,7 @@ class Machine:
             f"node: {node}\nmaster: tcp://127.0.0.1:{self.agents_port}\n"
             f"master_key: {self.keys}/master.pub\nkey: {self.keys}/agents/{node}.key\n"
             f"state: {self.folder}/{node}\ncpus: 1\nmemory: 256MiB\nstop_containers: true\n"
-            f"ports: [{24_000 + 100 * number}, {24_099 + 100 * number}]\n"
+            f"ports: {container_ports(number)}\n"
         )
         self._start(node, "colchis_agent.service", settings)
 
@@ -60,7 +62,7 @@ class Machine:
     def kill_master(self) -> None:
         master = self.daemons.pop("master")
         master.send_signal(signal.SIGKILL)
-        master.wait(PATIENCE)
+        master.wait(DEADLINE)
 
     def answers(self) -> bool:
         """Whether the master answers, and all agents are ready."""
@@ -72,12 +74,8 @@ class Machine:
 
     def close(self) -> None:
         self.client.close()
+        self._stack.close()
         for name in (*self.nodes, "master"):
             if name in self.daemons:
                 self.daemons[name].terminate()
-                self.daemons[name].wait(PATIENCE)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+                self.daemons[name].wait(DEADLINE)

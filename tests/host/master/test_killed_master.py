@@ -8,7 +8,7 @@ import pytest
 
 from colchis.client.http import Unreachable
 from tests.host.master.machine import Machine
-from tests.host.support import alive, wait_for
+from tests.support import alive, wait_for
 
 NODES = ("n1", "n2")
 APP = {

@@ -9,13 +9,13 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from colchis.cli.local import free_ports
 from tests.host.master.machine import Machine
 from tests.host.mqtt_broker import broker
-from tests.host.support import wait_for
+from tests.support import DEADLINE, wait_for
 
 MASTER = ("colchis", "a-secret-of-the-broker")
 LISTENER = ("listener", "another-secret")
-PATIENCE = 90.0
 
 
 def app(name: str) -> dict[str, Any]:
@@ -73,26 +73,27 @@ def hear(port: int, app: str, then: Callable[[], object]) -> tuple[str, dict[str
     async def main() -> tuple[str, dict[str, Any]]:
         subscribed = asyncio.Event()
         hearing = asyncio.create_task(_event(port, app, subscribed))
-        await asyncio.wait_for(subscribed.wait(), PATIENCE)
+        await asyncio.wait_for(subscribed.wait(), DEADLINE)
         await asyncio.to_thread(then)
-        return await asyncio.wait_for(hearing, PATIENCE)
+        return await asyncio.wait_for(hearing, DEADLINE)
 
     return asyncio.run(main())
 
 
 def test_events_are_published_also_those_of_a_time_without_a_broker(machine: Machine) -> None:
-    with broker(0, users(machine.folder, MASTER, LISTENER)) as port:
-        start(machine, port, MASTER[1])
-        wait_for(lambda: "events are published by MQTT" in log(machine))
-        topic, event = hear(port, "first", lambda: machine.client.submit([app("first")]))
-        assert topic == f"lab/events/{event['event']}"
-        [kept] = [e for e in machine.client.events()["events"] if e["seq"] == event["seq"]]
-        assert event == kept
-    machine.client.submit([app("second")])
-    wait_for(lambda: "no MQTT broker takes events" in log(machine))
-    with broker(port, users(machine.folder, LISTENER)):
-        hear(port, "second", lambda: users(machine.folder, MASTER, LISTENER))
-    assert MASTER[1] not in log(machine)
+    with free_ports(1) as (port,):
+        with broker(port, users(machine.folder, MASTER, LISTENER)):
+            start(machine, port, MASTER[1])
+            wait_for(lambda: "events are published by MQTT" in log(machine))
+            topic, event = hear(port, "first", lambda: machine.client.submit([app("first")]))
+            assert topic == f"lab/events/{event['event']}"
+            [kept] = [e for e in machine.client.events()["events"] if e["seq"] == event["seq"]]
+            assert event == kept
+        machine.client.submit([app("second")])
+        wait_for(lambda: "no MQTT broker takes events" in log(machine))
+        with broker(port, users(machine.folder, LISTENER)):
+            hear(port, "second", lambda: users(machine.folder, MASTER, LISTENER))
+        assert MASTER[1] not in log(machine)
 
 
 def test_a_broker_that_refuses_the_master_does_not_stop_it(machine: Machine) -> None:
@@ -101,5 +102,5 @@ def test_a_broker_that_refuses_the_master_does_not_stop_it(machine: Machine) -> 
         wait_for(lambda: "no MQTT broker takes events" in log(machine))
         machine.client.submit([app("first")])
     machine.daemons["master"].terminate()
-    assert machine.daemons.pop("master").wait(PATIENCE) == 0
+    assert machine.daemons.pop("master").wait(DEADLINE) == 0
     assert MASTER[1] not in log(machine)

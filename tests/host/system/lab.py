@@ -5,42 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from colchis.cli.local import free_ports
 from colchis.client.connection import read_connection
 from colchis.client.http import Client
 from colchis.errors import ColchisError
 from colchis_agent.cgroups import open_tree
+from tests.host.support import container_ports
+from tests.support import DEADLINE, wait_for
 
-T = TypeVar("T")
 COLCHIS = [sys.executable, "-m", "colchis"]
-DEADLINE = 90.0
-PAUSE = 0.05
 NODES = {"n1": "r1", "n2": "r2", "n3": "r1", "n4": "r2"}
 LOOP = "import time\nprint('up', flush=True)\nwhile True: time.sleep(0.1)"
-
-
-def until(condition: Callable[[], T], what: str = "") -> T:
-    """The first true value of the condition; fails after the deadline."""
-    end = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited in vain {what}"
-        time.sleep(PAUSE)
-    return value
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs that is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def service(name: str, count: int = 1, *rules: Any, **group: Any) -> dict[str, Any]:
@@ -69,7 +50,8 @@ class Lab:
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {**os.environ, "COLCHIS_CONNECTION": str(self.connection)}
         self._cgroup = f"colchis-test-{uuid.uuid4().hex[:8]}"
-        agents_port, api_port = free_ports(2)
+        self._stack = ExitStack()
+        agents_port, api_port = self._stack.enter_context(free_ports(2))
         self.master_address = f"tcp://127.0.0.1:{agents_port}"
         keys = folder / "keys"
         self.run("keygen", str(keys), *(f"--node={node}" for node in self.nodes))
@@ -84,9 +66,9 @@ class Lab:
             }
         }
         for number, (node, rack) in enumerate(self.nodes.items()):
-            self.settings[node] = self.agent_settings(node, rack, 30_000 + 200 * number)
+            self.settings[node] = self.agent_settings(node, rack, number)
 
-    def agent_settings(self, node: str, rack: str, port: int) -> dict[str, Any]:
+    def agent_settings(self, node: str, rack: str, number: int) -> dict[str, Any]:
         keys = self.folder / "keys"
         return {
             "node": node,
@@ -99,12 +81,12 @@ class Lab:
             "memory": "512MiB",
             "groups": {"rack": rack},
             "cgroup": f"{self._cgroup}/{node}",
-            "ports": [port, port + 199],
+            "ports": container_ports(number),
         }
 
     def __enter__(self) -> "Lab":
         self.start("master", *self.nodes)
-        until(self.is_ready, "for all nodes")
+        wait_for(self.is_ready, "all nodes")
         return self
 
     def __exit__(
@@ -113,6 +95,7 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stack.close()
         for daemon in self.daemons.values():
             daemon.kill()
             daemon.wait(DEADLINE)
@@ -210,4 +193,4 @@ class Lab:
         with self.client() as master:
             for app in apps:
                 master.stop(app, 2)
-            until(lambda: {one["app"] for one in master.apps()}.isdisjoint(apps), "for an end")
+            wait_for(lambda: {one["app"] for one in master.apps()}.isdisjoint(apps), "an end")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from colchis.client.http import Unreachable
 from colchis.errors import ColchisError
-from tests.host.system.lab import COLCHIS, Lab, alive, service, until
+from tests.host.system.lab import COLCHIS, Lab, service
+from tests.support import alive, wait_for
 
 ANTI = "{web, {web, 0, 0}, node}"
 
@@ -33,11 +34,11 @@ def test_master_killed_and_started_again(lab: Lab) -> None:
     for _ in range(2):
         lab.kill("master")
         lab.start("master")
-        until(lab.is_ready, "for the nodes to be back")
-        until(lambda: running(lab, "one"), "for one to be confirmed")
-        until(
+        wait_for(lab.is_ready, "the nodes to be back")
+        wait_for(lambda: running(lab, "one"), "one to be confirmed")
+        wait_for(
             lambda: {c["state"] for c in lab.containers("two").values()} == {"suspended"},
-            "for two to be suspended still",
+            "two to be suspended still",
         )
         assert lab.lives(*apps) == lives
     assert all(alive(pid) for _, _, pid, _ in lives.values())
@@ -66,17 +67,17 @@ def test_what_was_acknowledged_in_a_burst_is_there_after_a_kill(lab: Lab) -> Non
 
     with ThreadPoolExecutor(4) as threads:
         burst = threads.map(submit, range(4))
-        until(lambda: len(acknowledged) >= 20, "for the burst to be under way")
+        wait_for(lambda: len(acknowledged) >= 20, "the burst to be under way")
         lab.kill("master")
         list(burst)
     lab.start("master")
-    until(lab.is_ready, "for the nodes to be back")
+    wait_for(lab.is_ready, "the nodes to be back")
     names = {app["app"] for app in lab.json("status")["apps"]}
     assert set(acknowledged) <= names
     with lab.client() as master:
         for name in names:
             master.stop(name, 1)
-        until(lambda: not master.apps(), "for the burst to end")
+        wait_for(lambda: not master.apps(), "the burst to end")
     assert sum(lab.copies(name) for name in names) == 0
 
 
@@ -97,9 +98,9 @@ def test_agent_killed_again_and_again(lab: Lab) -> None:
         welcomed = welcomes(lab, node)
         lab.kill(node)
         lab.start(node)
-        until(lambda: welcomes(lab, node) > welcomed, "for the agent to be back")  # noqa: B023
+        wait_for(lambda: welcomes(lab, node) > welcomed, "the agent to be back")  # noqa: B023
         assert alive(pid)
-    until(lambda: running(lab, "web"), "for web to be confirmed")
+    wait_for(lambda: running(lab, "web"), "web to be confirmed")
     assert lab.lives("web") == lives
     assert lab.copies("web") == 4
     assert "up" in lab.run("logs", name).stdout
@@ -123,13 +124,13 @@ def test_a_lost_node_is_replaced_within_the_rules_and_returns_in_peace(tmp_path:
         lost = next(iter(before.values()))[3]
         on_it = {name for name, life in before.items() if life[3] == lost}
         lab.daemons[lost].send_signal(signal.SIGSTOP)
-        until(lambda: lab.node_states()[lost] == "lost", "for the node to be lost")
-        until(
+        wait_for(lambda: lab.node_states()[lost] == "lost", "the node to be lost")
+        wait_for(
             lambda: (
                 running(lab, "web")
                 and all(c["node"] != lost for c in lab.containers("web").values())
             ),
-            "for its containers to run elsewhere",
+            "its containers to run elsewhere",
         )
         after = lab.lives("web")
         assert {name for name in after if after[name] != before[name]} == on_it
@@ -137,8 +138,8 @@ def test_a_lost_node_is_replaced_within_the_rules_and_returns_in_peace(tmp_path:
         # The node's containers have gone on all the while: for now there are two of each.
         assert all(alive(before[name][2]) for name in on_it)
         lab.daemons[lost].send_signal(signal.SIGCONT)
-        until(lab.is_ready, "for the node to be back")
-        until(lambda: not any(alive(before[name][2]) for name in on_it), "for the losers to stop")
+        wait_for(lab.is_ready, "the node to be back")
+        wait_for(lambda: not any(alive(before[name][2]) for name in on_it), "the losers to stop")
         assert lab.lives("web") == after
         assert lab.copies("web") == 4
 
@@ -152,13 +153,13 @@ def test_a_host_that_dies_with_all_it_runs(tmp_path: Path) -> None:
         for shim in shims(tmp_path / "agents" / node):
             os.kill(shim, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: lab.node_states()[node] == "lost", "for the node to be lost")
-        until(
+        wait_for(lambda: lab.node_states()[node] == "lost", "the node to be lost")
+        wait_for(
             lambda: running(lab, "web") and lab.containers("web")[name]["node"] != node,
-            "for its container to run elsewhere",
+            "its container to run elsewhere",
         )
         lab.start(node)
-        until(lab.is_ready, "for the node to be back")
+        wait_for(lab.is_ready, "the node to be back")
         assert {life[3] for life in lab.lives("web").values()} == set(lab.nodes) - {node}
         assert {k: v for k, v in lab.lives("web").items() if k != name} == {
             k: v for k, v in before.items() if k != name
@@ -183,8 +184,8 @@ def shims(state: Path) -> list[int]:
 def test_a_key_that_is_not_allowed(lab: Lab, tmp_path: Path) -> None:
     lab.run("keygen", str(tmp_path), "--node=n9", "--node=n1")
     strangers = {
-        "n9": {**lab.agent_settings("n9", "r1", 40_000), "key": str(tmp_path / "agents/n9.key")},
-        "thief": {**lab.agent_settings("n1", "r1", 40_200), "key": str(tmp_path / "agents/n1.key")},
+        "n9": {**lab.agent_settings("n9", "r1", 8), "key": str(tmp_path / "agents/n9.key")},
+        "thief": {**lab.agent_settings("n1", "r1", 9), "key": str(tmp_path / "agents/n1.key")},
     }
     lab.run("run", "-", given=service("web"))
     lives = lab.lives("web")
@@ -196,7 +197,7 @@ def test_a_key_that_is_not_allowed(lab: Lab, tmp_path: Path) -> None:
         }
         refused = refusals(lab)
         lab.start(name)
-        until(lambda: refusals(lab) > refused, "for a refusal")  # noqa: B023
+        wait_for(lambda: refusals(lab) > refused, "a refusal")  # noqa: B023
         lab.kill(name)
     assert lab.node_states() == dict.fromkeys(lab.nodes, "ready")
     assert lab.lives("web") == lives

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.host.system.lab import Lab, service, until
+from tests.host.system.lab import Lab, service
+from tests.support import wait_for
 
 HOG = "b = bytearray(512 * 2**20); b[::4096] = b'x' * len(b[::4096])"
 
@@ -57,7 +58,7 @@ def test_three_mistakes_are_three_errors_with_their_places(lab: Lab, tmp_path: P
 def test_out_of_memory_is_said(lab: Lab) -> None:
     hog = service("hog", command=["python", "-S", "-c", HOG], restart="never")
     lab.run("run", "-", "--no-wait", given={**hog, "kind": "batch"})
-    until(lambda: states_of(lab, "hog") == {"ended"}, "for the end")
+    wait_for(lambda: states_of(lab, "hog") == {"ended"}, "the end")
     found = lab.json("status", "hog")
     assert found["state"] == "failed"
     assert found["containers"][0]["exit"]["kind"] == "oom"
@@ -69,8 +70,8 @@ def test_out_of_memory_is_said(lab: Lab) -> None:
 def test_failures_say_why_where_one_looks(lab: Lab) -> None:
     failing = service("fail", command=["sh", "-c", "echo oops >&2; exit 3"], restart="on-failure")
     lab.run("run", "-", "--timeout", "0", given=failing, code=1)
-    until(lambda: lab.containers("fail")["fail/a/0"]["restarts"] >= 1, "for a restart")
-    until(lambda: "code 3" in lab.run("status", "fail").stdout, "for the exit code")
+    wait_for(lambda: lab.containers("fail")["fail/a/0"]["restarts"] >= 1, "a restart")
+    wait_for(lambda: "code 3" in lab.run("status", "fail").stdout, "the exit code")
     assert "oops" in lab.run("logs", "fail").stdout
     assert "backing-off, since it exited with code 3" in lab.run("story", "fail").stdout
     lab.stop("fail")
@@ -83,7 +84,7 @@ def test_usage_is_still_known_when_a_container_is_suspended(lab: Lab) -> None:
         with lab.client() as master:
             return float(master.app("web")["containers"][0]["usage"]["cpu_seconds"])
 
-    until(lambda: used() > 0.2, "for cpu to be used")
+    wait_for(lambda: used() > 0.2, "cpu to be used")
     lab.run("suspend", "--no-wait", "web")
     seen = []
 
@@ -91,12 +92,12 @@ def test_usage_is_still_known_when_a_container_is_suspended(lab: Lab) -> None:
         seen.append(used())
         return states_of(lab, "web") == {"suspended"}
 
-    until(suspended, "for the suspension")
+    wait_for(suspended, "the suspension")
     seen.append(used())
     assert min(seen) > 0.2
     assert seen == sorted(seen)
     lab.run("resume", "web")
-    until(lambda: used() > seen[-1], "for it to go on")
+    wait_for(lambda: used() > seen[-1], "it to go on")
     lab.stop("web")
 
 
@@ -120,13 +121,13 @@ def test_what_waits_says_for_what_and_is_placed_when_there_is_room(lab: Lab) -> 
     lab.run("run", "-", given=service("full", 4, resources={"cpus": 0.8, "memory": "32MiB"}))
     waiting = service("late", 2, resources={"cpus": 0.5, "memory": "32MiB"})
     lab.run("run", "-", "--timeout", "0", given=waiting, code=1)
-    until(lambda: lab.json("status", "late")["reasons"], "for reasons")
+    wait_for(lambda: lab.json("status", "late")["reasons"], "reasons")
     found = lab.json("status", "late")
     assert found["state"] == "pending"
     assert "cpus" in " ".join(found["reasons"])
     assert found["reasons"][0] in lab.run("status", "late").stdout.replace("\n", " ")
     lab.stop("full")
-    until(lambda: states_of(lab, "late") == {"running"}, "for room")
+    wait_for(lambda: states_of(lab, "late") == {"running"}, "room")
     lab.stop("late")
 
 
@@ -140,7 +141,7 @@ def test_up_and_down(lab: Lab) -> None:
     assert len(five) == 5
     assert {name: five[name] for name in two} == two
     lab.run("run", "--update", "-", given=service("web", 1))
-    until(lambda: len(lab.containers("web")) == 1, "for the others to end")
+    wait_for(lambda: len(lab.containers("web")) == 1, "the others to end")
     assert lab.lives("web") == {"web/a/0": two["web/a/0"]}
     assert lab.copies("web") == 1
     lab.stop("web")
@@ -151,8 +152,8 @@ def test_a_drained_node_empties_and_fills_again(lab: Lab) -> None:
     lab.run("run", "-", given=service("web", 4, apart))
     node = nodes_of(lab, "web")[0]
     lab.run("node", "drain", node)
-    until(lambda: lab.node_states()[node] == "drained", "for the node to be empty")
-    until(lambda: states_of(lab, "web") == {"running"}, "for all to run elsewhere")
+    wait_for(lambda: lab.node_states()[node] == "drained", "the node to be empty")
+    wait_for(lambda: states_of(lab, "web") == {"running"}, "all to run elsewhere")
     assert node not in nodes_of(lab, "web")
     assert lab.json("status")["violations"] == 0
     assert lab.copies("web") == 4
@@ -163,6 +164,7 @@ def test_a_drained_node_empties_and_fills_again(lab: Lab) -> None:
 
 def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
+    diary.touch()
 
     def pages() -> Counter[tuple[str, str]]:
         lines = diary.read_text().splitlines()
@@ -184,23 +186,21 @@ def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) 
 
     lab.run("run", "-", given=spec("old"))
     first = lab.lives("web")
-    until(lambda: is_written(dict.fromkeys(first, 1)), "for all to have begun")
+    wait_for(lambda: is_written(dict.fromkeys(first, 1)), "all to have begun")
     lab.run("run", "--update", "-", "--no-wait", given=spec("new"))
-    until(lambda: lab.json("status", "web")["state"] == "running", "for all to be replaced")
-    until(lambda: lab.copies("web") == 3, "for the old ones to end")
+    wait_for(lambda: lab.json("status", "web")["state"] == "running", "all to be replaced")
+    wait_for(lambda: lab.copies("web") == 3, "the old ones to end")
     second = lab.lives("web")
     assert all(second[name][3] != first[name][3] for name in first), "each is on another node"
-    until(lambda: is_written(dict.fromkeys(first, 2)), "for all to have begun")
+    wait_for(lambda: is_written(dict.fromkeys(first, 2)), "all to have begun")
     assert all(pages()[name, "ends"] == 1 for name in first)
     replaced = ["is running", "has moved", "was stopped"]
-    until(
-        lambda: all(events(name) == ["is running", *replaced] for name in first), "for all to end"
-    )
+    wait_for(lambda: all(events(name) == ["is running", *replaced] for name in first), "all to end")
     assert lab.json("status")["violations"] == 0
     node = nodes_of(lab, "web")[0]
     moved = {name for name in second if second[name][3] == node}
     lab.run("node", "drain", node, "--wait")
-    until(lambda: is_written({name: 2 + (name in moved) for name in first}), "for the others")
+    wait_for(lambda: is_written({name: 2 + (name in moved) for name in first}), "the others")
     assert all(pages()[name, "ends"] == 1 + (name in moved) for name in first)
     for name in moved:
         assert events(name) == ["is running", *replaced, *replaced]
@@ -214,7 +214,7 @@ def test_what_has_no_room_elsewhere_is_stopped_first_and_said(lab: Lab) -> None:
     before = lab.lives("web")
     changed = service("web", 4, **full, env={"NEW": "1"})
     lab.run("run", "--update", "-", "--no-wait", given=changed)
-    until(lambda: lab.json("status", "web")["state"] == "running", "for all to be replaced")
+    wait_for(lambda: lab.json("status", "web")["state"] == "running", "all to be replaced")
     after = lab.lives("web")
     assert all(after[name][0] > before[name][0] for name in before)
     assert lab.copies("web") == 4
@@ -232,9 +232,9 @@ def test_the_operators_rules_come_go_and_expire(lab: Lab) -> None:
     assert "apart" in lab.run("constraint", "list").stdout
     lab.run("constraint", "add", "{web, {web, 0, 0}, rack}", "--name", "short", "--expires", "2s")
     with lab.client() as master:
-        until(
+        wait_for(
             lambda: "short" not in {one["name"] for one in master.constraints()},
-            "for the rule to expire",
+            "the rule to expire",
         )
     assert "short" in lab.run("events").stdout
     lab.run("constraint", "remove", "apart")
@@ -254,12 +254,12 @@ def test_a_crowd_of_short_batches_runs_to_its_end(lab: Lab) -> None:
     apps = [{**service(f"tiny-{n}", 20, **tiny), "kind": "batch"} for n in range(10)]
     with lab.client() as master:
         master.submit(apps)
-        until(lambda: {app["state"] for app in master.apps()} == {"ended"}, "for all to have ended")
+        wait_for(lambda: {app["state"] for app in master.apps()} == {"ended"}, "all to have ended")
         ends = [c["exit"] for app in master.apps() for c in app["containers"]]
         assert len(ends) == 200
         assert {(end["kind"], end["code"]) for end in ends} == {("exited", 0)}
         for app in apps:
             master.stop(str(app["app"]), 1)
-        until(lambda: not master.apps(), "for the apps to be gone")
+        wait_for(lambda: not master.apps(), "the apps to be gone")
     free = {json.dumps(node["free"]) for node in lab.json("node", "list")["nodes"]}
     assert len(free) == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from colchis.semantics.checker import judge
 from colchis.specs import parse_cluster
-from tests.host.system.lab import DEADLINE, until
+from tests.host.support import cgroups_named
+from tests.support import DEADLINE, wait_for
 
 SVG = "http://www.w3.org/2000/svg"
 DEMO = Path(__file__).resolve().parents[3] / "scripts/demo"
@@ -41,14 +42,20 @@ def traces(folder: Path) -> list[str]:
     return found
 
 
-def groups() -> set[str]:
-    return {str(path) for path in Path("/sys/fs/cgroup").rglob("colchis-demo-*") if path.is_dir()}
+def name_of(demo: subprocess.Popen[bytes], folder: Path) -> str:
+    """The name of the temporary folder of a demo that is under way, and of its cgroup."""
+
+    def named() -> list[str]:
+        assert demo.poll() is None, (folder / "progress").read_text()
+        return [path.name for path in folder.glob("colchis-demo-*")]
+
+    return wait_for(named)[0]
 
 
 def test_the_report(tmp_path: Path) -> None:
-    before = groups()
     picture = tmp_path / "timeline.svg"
     demo = start(tmp_path, "-o", "json", "--timeline", str(picture))
+    name = name_of(demo, tmp_path)
     output, _ = demo.communicate(timeout=DEADLINE * 5)
     assert demo.returncode == 0, (tmp_path / "progress").read_text()
     report = json.loads(output)
@@ -83,17 +90,18 @@ def test_the_report(tmp_path: Path) -> None:
 
     assert report["clean"] is True
     assert traces(tmp_path) == []
-    assert groups() - before == set()
+    assert cgroups_named(name) == []
 
 
 def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
-    before = groups()
     demo = start(tmp_path)
-    until(lambda: b"YCSB" in (tmp_path / "progress").read_bytes(), "for both apps to run")
+    name = name_of(demo, tmp_path)
+    wait_for(lambda: b"YCSB" in (tmp_path / "progress").read_bytes(), "both apps to run")
     assert traces(tmp_path) != []
+    assert cgroups_named(name) != []
     os.killpg(demo.pid, signal.SIGINT)
     demo.communicate(timeout=DEADLINE * 2)
     assert demo.returncode == 1, (tmp_path / "progress").read_text()
     assert "left behind" not in (tmp_path / "progress").read_text()
     assert traces(tmp_path) == []
-    assert groups() - before == set()
+    assert cgroups_named(name) == []

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.system.lab import DEADLINE, until
+from tests.host.support import cgroups_named
+from tests.support import DEADLINE, wait_for
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 
@@ -78,7 +79,7 @@ class Terminal:
 
     def traces(self) -> list[str]:
         """Processes that have this terminal's environment, and cgroups of its cluster."""
-        found = [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{self.name}*")]
+        found = cgroups_named(self.name)
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 known = (path / "environ").read_bytes() + (path / "cmdline").read_bytes()
@@ -104,13 +105,13 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
             start_new_session=True,
         )
     try:
-        until(lambda: "4 nodes are ready" in (tmp_path / "up.log").read_text(), "for the nodes")
+        wait_for(lambda: "4 nodes are ready" in (tmp_path / "up.log").read_text(), "the nodes")
         yield shell
     finally:
         up.send_signal(signal.SIGINT)
         code = up.wait(DEADLINE * 2)
     assert code == shell.code, (tmp_path / "up.log").read_text()
-    assert shell.traces() == []
+    wait_for(lambda: not shell.traces(), "its last processes to end")
     assert not list(tmp_path.rglob("connection.json"))
 
 
@@ -132,7 +133,7 @@ def test_as_written(terminal: Terminal) -> None:
     fetch = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{url.split()[1]}').read()"
     terminal.run(f'python -c "{fetch}"')
     assert follower.stdout is not None
-    assert "GET / HTTP" in until(follower.stdout.readline, "for the request in the log")
+    assert "GET / HTTP" in wait_for(follower.stdout.readline, "the request in the log")
     for command in steps.offline:
         terminal.run(command)
     assert [command.split()[1] for command in steps.offline] == ["snapshot", "plan"]
@@ -164,7 +165,7 @@ def test_a_dead_agent_ends_the_cluster_and_leaves_nothing(terminal: Terminal) ->
     os.kill(agent, signal.SIGKILL)
     terminal.code = 1
     log = terminal.folder / "up.log"
-    until(lambda: "error: n1 ended with code -9" in log.read_text(), "for it to be noticed")
+    wait_for(lambda: "error: n1 ended with code -9" in log.read_text(), "it to be noticed")
 
 
 def command_of(process: Path) -> list[bytes]:

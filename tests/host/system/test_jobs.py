@@ -18,7 +18,8 @@ from colchis.client.connection import read_connection
 from colchis.errors import ColchisError
 from colchis.jobs.client import Client
 from colchis.jobs.futures import JobFuture
-from tests.host.system.lab import DEADLINE, Lab, alive, until
+from tests.host.system.lab import Lab
+from tests.support import DEADLINE, alive, wait_for
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 POOL = {
@@ -41,7 +42,7 @@ class JobLab(Lab):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, {"n1": "r1", "n2": "r2"})
-        (port,) = free_ports(1)
+        (port,) = self._stack.enter_context(free_ports(1))
         self.settings["master"]["jobs"] = f"tcp://127.0.0.1:{port}"
         for node in self.nodes:
             self.settings[node]["cpus"] = 2
@@ -76,10 +77,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobLab]:
 
 @pytest.fixture
 def client(lab: JobLab) -> Iterator[Client]:
-    until(lab.is_ready, "for the nodes")
-    until(lab.pool_runs, "for the pool")
+    wait_for(lab.is_ready, "the nodes")
+    wait_for(lab.pool_runs, "the pool")
     client = lab.connect()
-    until(lambda: client.executors() == 2, "for both executors")
+    wait_for(lambda: client.executors() == 2, "both executors")
     yield client
     client.shutdown(cancel_futures=True)
 
@@ -128,9 +129,9 @@ def test_the_command_shows_tasks_as_they_run_are_suspended_and_cancelled(
     lab: JobLab, client: Client, tmp_path: Path
 ) -> None:
     low, runs, gate = start(client, tmp_path, 3)
-    until(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "for two to run")
+    wait_for(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "two to run")
     high, _, opened = start(client, tmp_path, 1, "stream")
-    until(lambda: lab.states(low.job)["suspended"] == 1, "for one to be suspended")
+    wait_for(lambda: lab.states(low.job)["suspended"] == 1, "one to be suspended")
     listed = {job["job"]: job for job in lab.json("job", "list")["jobs"]}
     assert listed[low.job]["counts"] == {"running": 1, "suspended": 1, "pending": 1}
     status = lab.json("job", "status", high.job)
@@ -150,9 +151,9 @@ def test_the_command_shows_tasks_as_they_run_are_suspended_and_cancelled(
     assert "nothing is known" in lab.run("story", f"{low.job}/s0/9", code=1).stderr
     opened.touch()
     assert high.result(DEADLINE) == [0]
-    until(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "for it to be resumed")
+    wait_for(lambda: lab.states(low.job) == {"running": 2, "pending": 1}, "it to be resumed")
     lab.run("job", "cancel", low.job)
-    until(low.done, "for the job to be cancelled")
+    wait_for(low.done, "the job to be cancelled")
     assert low.cancelled()
     assert not gate.exists()
     assert all(len(found) == 1 for found in pids(runs).values())
@@ -170,9 +171,9 @@ def test_a_driver_script_is_an_app(lab: JobLab, client: Client, tmp_path: Path) 
         "command": [sys.executable, str(script)],
     }
     lab.run("run", "-", given={"app": "driver", "kind": "batch", "groups": {"main": group}})
-    until(
+    wait_for(
         lambda: {c["state"] for c in lab.containers("driver").values()} == {"ended"},
-        "for the driver to end",
+        "the driver to end",
     )
     assert lab.run("logs", "driver/main/0").stdout == "[(0, 18), (1, 12), (2, 15)]\n"
     lab.stop("driver")
@@ -205,11 +206,11 @@ class Middle:
     def __init__(self, lab: JobLab, client: Client, folder: Path) -> None:
         self.client = client
         self.low, self.runs, self.gate = start(client, folder, 3)
-        until(lambda: lab.states(self.low.job)["running"] == 2, "for two to run")
+        wait_for(lambda: lab.states(self.low.job)["running"] == 2, "two to run")
         self.high, self.high_runs, self.opened = start(client, folder, 1, "stream")
         wanted = {"running": 1, "suspended": 1, "pending": 1}
-        until(lambda: lab.states(self.low.job) == wanted, "for one to be suspended")
-        until(lambda: self.runs_of_high() == 1, "for the stream to run")
+        wait_for(lambda: lab.states(self.low.job) == wanted, "one to be suspended")
+        wait_for(lambda: self.runs_of_high() == 1, "the stream to run")
         self.delivered: list[Any] = []
         for future in (self.low, self.high):
             future.add_done_callback(self.delivered.append)
@@ -234,10 +235,10 @@ def test_master_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_pa
     middle = Middle(lab, client, tmp_path)
     lab.kill("master")
     lab.start("master")
-    until(lab.is_ready, "for the nodes to be back")
-    until(lambda: client.executors() == 2, "for both executors to be back")
+    wait_for(lab.is_ready, "the nodes to be back")
+    wait_for(lambda: client.executors() == 2, "both executors to be back")
     # Jobs run again from their beginning.
-    until(lambda: middle.runs_of_high() == 2, "for the stream to run again")
+    wait_for(lambda: middle.runs_of_high() == 2, "the stream to run again")
     middle.finish()
 
 
@@ -254,8 +255,8 @@ def test_agents_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_pa
         lab.kill(node)
         lab.start(node)
     for node, before in welcomed.items():
-        until(lambda: welcomes(lab, node) > before, "for the agent to be back")  # noqa: B023
-    until(lab.pool_runs, "for the pool to be confirmed")
+        wait_for(lambda: welcomes(lab, node) > before, "the agent to be back")  # noqa: B023
+    wait_for(lab.pool_runs, "the pool to be confirmed")
     assert lab.lives("pool") == lives
     middle.finish()
     assert (middle.runs_of_low(), middle.runs_of_high()) == (3, 1)
@@ -268,8 +269,8 @@ def test_executor_killed_in_the_middle_of_jobs(
     middle = Middle(lab, client, tmp_path)
     name, (_, restarts, pid, _) = sorted(lab.lives("pool").items())[which]
     os.kill(pid, signal.SIGKILL)
-    until(lambda: lab.lives("pool")[name][1] > restarts, "for the container to start again")
-    until(lambda: client.executors() == 2, "for the executor to be back")
+    wait_for(lambda: lab.lives("pool")[name][1] > restarts, "the container to start again")
+    wait_for(lambda: client.executors() == 2, "the executor to be back")
     assert not alive(pid)
     middle.finish()
     assert middle.runs_of_low() + middle.runs_of_high() > 4
@@ -299,12 +300,12 @@ def test_interrupted_client_leaves_nothing_running(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    until(lambda: [file for file in runs.iterdir() if file.read_text()][1:], "for both to run")
+    wait_for(lambda: [file for file in runs.iterdir() if file.read_text()][1:], "both to run")
     script.send_signal(signal.SIGINT)
     _, errors = script.communicate(timeout=DEADLINE)
     assert b"KeyboardInterrupt" in errors
     assert script.returncode != 0
-    until(lambda: not client.status().jobs, "for the job to be gone")
-    until(lambda: not any(alive(pid) for file in pids(runs).values() for pid in file), "its slots")
+    wait_for(lambda: not client.status().jobs, "the job to be gone")
+    wait_for(lambda: not any(alive(pid) for found in pids(runs).values() for pid in found))
     assert lab.json("job", "list") == {"jobs": []}
     assert list(client.map(abs, [-1, -2, -3])) == [1, 2, 3]

@@ -3,33 +3,19 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from colchis.cli.local import free_ports
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 TOKEN = "read-only"
-DEADLINE = 90.0
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class FakeMaster:
@@ -41,6 +27,7 @@ class FakeMaster:
         self.token_file.write_text(TOKEN + "\n")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.endpoints: dict[str, dict[str, Any]] = {}
+        self._ports = ExitStack()
         master = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,7 +53,7 @@ class FakeMaster:
     def start(self, container: str, script: str, *arguments: str) -> None:
         """Start a container; after ``kill`` also again, on another port."""
         app, group, index = container.split("/")
-        port = free_port()
+        [port] = self._ports.enter_context(free_ports(1))
         environment = {
             **os.environ,
             "COLCHIS_CONTAINER": container,
@@ -124,6 +111,7 @@ class FakeMaster:
     def close(self) -> None:
         for container in list(self.processes):
             self.kill(container)
+        self._ports.close()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -10,7 +10,8 @@ from hb_client import Table
 from hb_discovery import Lookup
 from hb_store import Fields
 
-from tests.unit.examples.support import FakeMaster, wait_for
+from tests.support import wait_for
+from tests.unit.examples.support import FakeMaster
 
 KEYS = [f"user{n:019d}0" for n in range(0, 10**19, 10**17)]
 RS0, RS1 = "hbase/region-server/0", "hbase/region-server/1"

@@ -9,7 +9,8 @@ import pytest
 from tf_discovery import Lookup
 from tf_wire import Peer
 
-from tests.unit.examples.support import FakeMaster, wait_for
+from tests.support import wait_for
+from tests.unit.examples.support import FakeMaster
 
 PS0, PS1 = "tensorflow/ps/0", "tensorflow/ps/1"
 TWO = ("--servers", "2")
