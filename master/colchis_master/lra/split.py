@@ -1,10 +1,10 @@
 """Rounds too large for one search: part by part, with a bound on the whole.
 
-Apps that want to be near each other stay in one part as far as its size allows. The parts are
-placed one after another, each beside what the parts before it have placed. In the time that is left
-parts are placed anew while all others stay (a large neighbourhood search over parts); what is
-better is kept. What splitting may have lost is known all the same: the bounds of the round are
-those of the unsplit one, and the gap is the distance of the whole plan from them.
+All apps are placed one by one first. In the time that is left they are placed anew part by part
+while all others stay (a large neighbourhood search over parts); what is better is kept. Apps that
+want to be near each other stay in one part as far as its size allows. What splitting may have lost
+is known all the same: the bounds of the round are those of the unsplit one, and the gap is the
+distance of the whole plan from them.
 """
 
 import random
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from colchis.semantics.checker import with_assignments
 from colchis_master.lra.bounds import Bounds
-from colchis_master.lra.greedy import Stop, worth
+from colchis_master.lra.greedy import Greedy, Stop, worth
 from colchis_master.lra.ilp import CLOSE, RESERVE, Clock, Solution, limits, solve
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.problem import Problem
@@ -103,7 +103,7 @@ def solve_split(
     )
     gap = limits(bounds, search.state).gap
     apps_proven = len(search.state.placed_apps()) >= bounds.apps
-    note = "a large round: placed part by part, which is not proven to be the best"
+    note = "a large round: searched part by part, which is not proven to be the best"
     return Solution(search.state, gap, gap == 0.0, (note,) if gap else (), apps_proven)
 
 
@@ -122,11 +122,8 @@ class _Search:
         }
 
     def run(self, parts: Sequence[Sequence[int]], good_enough: Stop) -> None:
-        """Place all parts quickly, then better them until the time is over."""
-        for part in parts:
-            if self._late():
-                return
-            self.state.put(self._solution(part, replace(self._settings, gap=1.0)))
+        """Place all apps quickly, then better the parts until the time is over."""
+        Greedy(self._problem, self._settings, stop=self._late, state=self.state).serial()
         best = worth(self.state, self._settings)
         gained = True
         while gained and not good_enough():
