@@ -172,7 +172,7 @@ def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) 
 
     def spec(note: str) -> dict[str, Any]:
         command = ["python", "-S", "-c", DIARY, str(diary), note]
-        return service("web", 3, "{web, {web, 0, 1}, node}", command=command)
+        return service("heir", 3, "{heir, {heir, 0, 1}, node}", command=command)
 
     def is_written(runs: dict[str, int]) -> bool:
         return all(pages()[name, "runs"] == times for name, times in runs.items())
@@ -185,19 +185,19 @@ def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) 
         return [kind for text in words for kind in kinds if text.startswith(kind)]
 
     lab.run("run", "-", given=spec("old"))
-    first = lab.lives("web")
+    first = lab.lives("heir")
     wait_for(lambda: is_written(dict.fromkeys(first, 1)), "all to have begun")
     lab.run("run", "--update", "-", "--no-wait", given=spec("new"))
-    wait_for(lambda: lab.json("status", "web")["state"] == "running", "all to be replaced")
-    wait_for(lambda: lab.copies("web") == 3, "the old ones to end")
-    second = lab.lives("web")
+    wait_for(lambda: lab.json("status", "heir")["state"] == "running", "all to be replaced")
+    wait_for(lambda: lab.copies("heir") == 3, "the old ones to end")
+    second = lab.lives("heir")
     assert all(second[name][3] != first[name][3] for name in first), "each is on another node"
     wait_for(lambda: is_written(dict.fromkeys(first, 2)), "all to have begun")
     assert all(pages()[name, "ends"] == 1 for name in first)
     replaced = ["is running", "has moved", "was stopped"]
     wait_for(lambda: all(events(name) == ["is running", *replaced] for name in first), "all to end")
     assert lab.json("status")["violations"] == 0
-    node = nodes_of(lab, "web")[0]
+    node = nodes_of(lab, "heir")[0]
     moved = {name for name in second if second[name][3] == node}
     lab.run("node", "drain", node, "--wait")
     wait_for(lambda: is_written({name: 2 + (name in moved) for name in first}), "the others")
@@ -205,22 +205,26 @@ def test_a_successor_runs_before_its_predecessor_ends(lab: Lab, tmp_path: Path) 
     for name in moved:
         assert events(name) == ["is running", *replaced, *replaced]
     lab.run("node", "undrain", node)
-    lab.stop("web")
+    lab.stop("heir")
 
 
 def test_what_has_no_room_elsewhere_is_stopped_first_and_said(lab: Lab) -> None:
     full = {"resources": {"cpus": 0.8, "memory": "32MiB"}}
-    lab.run("run", "-", given=service("web", 4, **full))
-    before = lab.lives("web")
-    changed = service("web", 4, **full, env={"NEW": "1"})
+    lab.run("run", "-", given=service("tight", 4, **full))
+    before = lab.lives("tight")
+    changed = service("tight", 4, **full, env={"NEW": "1"})
     lab.run("run", "--update", "-", "--no-wait", given=changed)
-    wait_for(lambda: lab.json("status", "web")["state"] == "running", "all to be replaced")
-    after = lab.lives("web")
+    wait_for(lambda: lab.json("status", "tight")["state"] == "running", "all to be replaced")
+    after = lab.lives("tight")
     assert all(after[name][0] > before[name][0] for name in before)
-    assert lab.copies("web") == 4
-    said = [line for line in lab.run("events").stdout.splitlines() if "no other node has" in line]
+    assert lab.copies("tight") == 4
+    said = [
+        line
+        for line in lab.run("events").stdout.splitlines()
+        if "tight/" in line and "no other node has" in line
+    ]
     assert len(said) == 4
-    lab.stop("web")
+    lab.stop("tight")
 
 
 def test_the_operators_rules_come_go_and_expire(lab: Lab) -> None:
