@@ -98,7 +98,6 @@ class Supervisor:
             wire.Welcome: self._welcome,
             wire.WhoAreYou: lambda _: self._register(),
             wire.Refused: self._refused,
-            wire.Leaving: self._leaving,
         }
 
     def stop(self) -> None:
@@ -203,9 +202,6 @@ class Supervisor:
 
     def _refused(self, order: wire.Refused) -> None:
         log.error("refused by the job service", why=order.reason)
-        self._stopping = True
-
-    def _leaving(self, _: wire.Leaving) -> None:
         self._stopping = True
 
     def _launch(self, order: wire.Launch) -> None:

@@ -225,10 +225,6 @@ class Prefetch(Struct, frozen=True, tag="prefetch"):
     inputs: list[Stored]
 
 
-class Leaving(Struct, frozen=True, tag="end"):
-    """End, and everything that runs here with you."""
-
-
 ToExecutor: TypeAlias = (
     Welcome
     | WhoAreYou
@@ -241,7 +237,6 @@ ToExecutor: TypeAlias = (
     | Cancel
     | DropResults
     | Prefetch
-    | Leaving
 )
 
 FROM_EXECUTOR: Codec[FromExecutor] = Codec(FromExecutor, limit=MAX_MESSAGE)

@@ -143,8 +143,7 @@ class JobService:
                 if now >= tick:
                     tick = now + TICK
             self._send(core.take(now), now)
-        for name in list(core.books.executors):
-            self._executors.send(name, wire.TO_EXECUTOR.encode(wire.Leaving()))
+        # Executors are containers: they outlive the service, and wait for its successor.
         self._executors.flush()
         self._clients.flush()
 

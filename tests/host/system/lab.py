@@ -129,6 +129,12 @@ class Lab:
         daemon.send_signal(signal.SIGKILL)
         daemon.wait(DEADLINE)
 
+    def end(self, name: str) -> None:
+        """Tell a daemon to stop, as an operator does, and wait until it has."""
+        daemon = self.daemons[name]
+        daemon.terminate()
+        assert daemon.wait(DEADLINE) == 0
+
     def is_ready(self) -> bool:
         try:
             return self.node_states() == dict.fromkeys(self.nodes, "ready")

@@ -242,6 +242,19 @@ def test_master_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_pa
     middle.finish()
 
 
+def test_a_master_that_is_told_to_stop_spares_executors(lab: JobLab, client: Client) -> None:
+    before = lab.lives("pool")
+    with client as jobs:
+        assert jobs.submit(abs, -1).result(DEADLINE) == 1
+    lab.end("master")
+    lab.start("master")
+    wait_for(lab.is_ready, "the nodes to be back")
+    with lab.connect() as jobs:
+        wait_for(lambda: jobs.executors() == 2, "both executors to be back")
+        assert jobs.submit(abs, -2).result(DEADLINE) == 2
+    assert lab.lives("pool") == before
+
+
 def welcomes(lab: JobLab, node: str) -> int:
     """How often the master has welcomed the node's agent."""
     return lab.log(node).read_text().count("welcomed by the master")
