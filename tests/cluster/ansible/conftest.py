@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.cluster.ansible.guests import COMMAND_DEADLINE, PROJECT, SSH, Lab, ob
 
 BIN = PROJECT / ".venv" / "bin"
 HOSTS = {"a": "u1", "b": "u2"}
+EXAMPLES = ("hbase", "tensorflow")
 
 _CONTAINERS = """
 import glob, json
@@ -63,17 +64,71 @@ class Controller:
         assert counts, output
         return counts
 
+    def inventory(self, *agents: str) -> None:
+        """Write the inventory: the first host is the master's, these run containers."""
+        (self.folder / "lab.yml").write_text(yaml.safe_dump(self._inventory(agents)))
+
+    def _inventory(self, agents: Sequence[str]) -> dict[str, Any]:
+        settings = {
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.lab.key),
+            "ansible_ssh_common_args": SSH,
+            "colchis_cluster": "lab",
+            "colchis_secrets": str(self.folder / "secrets"),
+            "colchis_wheels": str(self.folder / "wheels"),
+            "colchis_examples": str(self.folder / "examples"),
+            "colchis_packages": ["numpy"],
+            "colchis_master_state": "/srv/colchis-master",
+            "colchis_agent_state": "/srv/colchis-agent",
+            "colchis_agent_settings": {"attributes": {"disk": "ssd"}, "cpus": 3},
+        }
+        hosts = {
+            name: {
+                "ansible_host": self.lab.address(name),
+                "rack": "r1",
+                "upgrade_domains": [domain],
+            }
+            for name, domain in HOSTS.items()
+        }
+        children = {
+            "masters": {"hosts": {next(iter(HOSTS)): {}}},
+            "agents": {"hosts": {name: hosts[name] for name in agents}},
+        }
+        return {
+            "all": {"hosts": {"a": hosts["a"]}, "vars": settings, "children": children},
+        }
+
+    def outside(self, *command: str | Path) -> str:
+        """What a command prints that has the operator's connection file."""
+        connection = str(self.folder / "secrets" / "connection.json")
+        return self.lab.inside(*command, env={**os.environ, "COLCHIS_CONNECTION": connection})
+
     def colchis(self, *words: str | Path) -> Any:
         """What the command answers in JSON, or None where it answers nothing."""
-        connection = str(self.folder / "secrets" / "connection.json")
-        output = self.lab.inside(
-            BIN / "colchis", *words, env={**os.environ, "COLCHIS_CONNECTION": connection}
-        )
+        output = self.outside(BIN / "colchis", *words)
         return json.loads(output) if "-o" in words else None
 
+    def spec(self, name: str, changes: dict[str, str]) -> Path:
+        """The spec of an example as it lies on the hosts, with other words in it."""
+        text = (PROJECT / "examples" / name / f"{name}.yaml").read_text()
+        text = text.replace("${SPEC_DIR}", f"/opt/colchis/examples/{name}")
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        file = self.folder / f"{name}.yaml"
+        file.write_text(text)
+        return file
+
     def processes(self) -> dict[str, Any]:
-        """Start time and command line by pid of all that runs in containers, by host."""
-        return {name: self.lab.python(name, _CONTAINERS) for name in self.lab.names}
+        """Start time and command line by pid of all that runs in containers, by host; but for
+        executors, who start and end processes of their own."""
+        return {
+            name: {
+                pid: found
+                for pid, found in self.lab.python(name, _CONTAINERS).items()
+                if "colchis_agent.executor" not in found[1]
+            }
+            for name in self.lab.names
+        }
 
     def new_version(self) -> str:
         """Replace the project's wheel by one of a later version; returns that."""
@@ -106,38 +161,18 @@ def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("controller")
+    # Wheels that were fetched stay there for other runs.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "colchis" / "wheels"
-    run(PROJECT / "scripts" / "wheels", cache)
-    (folder / "wheels").mkdir()
-    for wheel in cache.glob("*.whl"):
-        shutil.copy(wheel, folder / "wheels")
+    cache.mkdir(parents=True, exist_ok=True)
+    wheels = folder / "wheels"
+    shutil.copytree(cache, wheels, ignore=shutil.ignore_patterns("colchis-*", ".*"))
+    run(PROJECT / "scripts" / "wheels", wheels)
+    for wheel in wheels.glob("*.whl"):
+        if not wheel.name.startswith("colchis-"):
+            shutil.copy(wheel, cache)
     examples = folder / "examples"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PROJECT / "examples" / "hbase", examples / "hbase", ignore=ignored)
+    for name in EXAMPLES:
+        shutil.copytree(PROJECT / "examples" / name, examples / name, ignore=ignored)
     with Lab(tmp_path_factory.mktemp("guests"), tuple(HOSTS)) as lab:
-        (folder / "lab.yml").write_text(yaml.safe_dump(_inventory(lab, folder)))
         yield Controller(lab, folder)
-
-
-def _inventory(lab: Lab, folder: Path) -> dict[str, Any]:
-    hosts = {
-        name: {"ansible_host": lab.address(name), "rack": "r1", "upgrade_domains": [domain]}
-        for name, domain in HOSTS.items()
-    }
-    settings = {
-        "ansible_user": "root",
-        "ansible_ssh_private_key_file": str(lab.key),
-        "ansible_ssh_common_args": SSH,
-        "colchis_cluster": "lab",
-        "colchis_secrets": str(folder / "secrets"),
-        "colchis_wheels": str(folder / "wheels"),
-        "colchis_examples": str(folder / "examples"),
-        "colchis_master_state": "/srv/colchis-master",
-        "colchis_agent_state": "/srv/colchis-agent",
-        "colchis_agent_settings": {"attributes": {"disk": "ssd"}},
-    }
-    children: dict[str, Any] = {
-        "masters": {"hosts": {"a": {}}},
-        "agents": {"hosts": {"a": {}, "b": {}}},
-    }
-    return {"all": {"hosts": hosts, "vars": settings, "children": children}}

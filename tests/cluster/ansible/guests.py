@@ -60,7 +60,7 @@ class Lab:
 
     folder: Path
     names: Sequence[str]
-    memory: str = "768M"
+    memory: str = "1G"
     sessions: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property

@@ -1,11 +1,15 @@
 """The life of a cluster on real hosts: each test takes up where the one before left off."""
 
-from pathlib import Path
+import json
+import re
+from collections import Counter
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 
-from tests.cluster.ansible.conftest import Controller
+from tests.cluster.ansible.conftest import BIN, Controller
+from tests.cluster.ansible.guests import PROJECT
 
 Traces = dict[tuple[str, str], set[str]]
 pytestmark = pytest.mark.timeout(1800)
@@ -58,9 +62,21 @@ def added(before: Traces, after: Traces) -> Traces:
     return {place: after[place] - before[place] for place in after if after[place] - before[place]}
 
 
-def containers(controller: Controller) -> list[dict[str, Any]]:
-    answer: list[dict[str, Any]] = controller.colchis("status", "store", "-o", "json")["containers"]
+def containers(controller: Controller, app: str) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = controller.colchis("status", app, "-o", "json")["containers"]
     return answer
+
+
+def running(controller: Controller, app: str) -> bool:
+    return {c["state"] for c in containers(controller, app)} == {"running"}
+
+
+def programs(processes: dict[str, Any], host: str) -> Counter[str]:
+    """How often each script of an example runs on a host, as the host's kernel says."""
+    words = [word for _, line in processes[host].values() for word in line.split()]
+    return Counter(
+        PurePath(word).name for word in words if "/examples/" in word and word.endswith(".py")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -70,65 +86,136 @@ def before(controller: Controller) -> Traces:
 
 
 @pytest.fixture(scope="module")
-def store(controller: Controller, before: object) -> dict[str, Any]:
-    """Deployed hosts with three containers; their processes."""
-    controller.play("deploy")
-    spec = Path(controller.folder / "examples" / "hbase" / "hbase.yaml").read_text()
-    spec = spec.replace("${SPEC_DIR}", "/opt/colchis/examples/hbase")
-    spec = spec.replace("app: hbase", "app: store").replace("count: 3", "count: 2")
-    file = controller.folder / "store.yaml"
-    file.write_text(spec)
-    controller.colchis("run", file, "--timeout", "240")
+def apps(controller: Controller) -> dict[str, Any]:
+    """Both example apps and an executor on what was deployed; their processes."""
+    hbase = controller.spec("hbase", {"count: 3": "count: 2"})
+    tensorflow = controller.spec("tensorflow", {"count: 3": "count: 2"})
+    controller.colchis("run", hbase, tensorflow, pool(controller), "--timeout", "300")
     return controller.processes()
 
 
+def pool(controller: Controller) -> Path:
+    file = controller.folder / "pool.yaml"
+    file.write_text(
+        "app: pool\nkind: batch\nexecutors: {count: 1, cores: 1, memory: 256MiB, tags: [pool]}\n"
+    )
+    return file
+
+
+def counts_words(controller: Controller) -> bool:
+    """Whether a job on the cluster counts rightly in a file that the hosts have."""
+    file = Path("/usr/lib/os-release")
+    script = PROJECT / "examples" / "wordcount" / "wordcount.py"
+    lines = controller.outside(BIN / "python", script, "--cluster", "--top", "5", file).splitlines()
+    words = re.findall(
+        "[a-z']+", (controller.lab.folder / "b" / file.relative_to("/")).read_text().lower()
+    )
+    assert len(lines) == 5
+    return all(int(line.split()[0]) == words.count(line.split()[1]) for line in lines)
+
+
 def test_check_mode_touches_nothing(controller: Controller, before: Traces) -> None:
+    controller.inventory("a", "b")
     controller.play("deploy", "--check")
     assert added(before, traces(controller)) == {}
     assert not (controller.folder / "secrets").exists()
 
 
-def test_blank_hosts_become_a_cluster_that_runs_apps(
-    controller: Controller, store: dict[str, Any]
-) -> None:
+def test_a_blank_host_becomes_a_cluster_and_another_joins_it(controller: Controller) -> None:
+    controller.inventory("a")
+    controller.play("deploy")
+    nodes = controller.colchis("node", "list", "-o", "json")["nodes"]
+    assert [(n["node"], n["state"]) for n in nodes] == [("a", "ready")]
+    controller.inventory("a", "b")
+    controller.play("deploy")
     nodes = {n["node"]: n for n in controller.colchis("node", "list", "-o", "json")["nodes"]}
     assert {name: node["state"] for name, node in nodes.items()} == {"a": "ready", "b": "ready"}
     assert nodes["a"]["groups"]["upgrade_domain"] == ["u1"]
     assert nodes["b"]["unenforced"] == []
-    assert [c["state"] for c in containers(controller)] == ["running"] * 3
-    assert {c["node"] for c in containers(controller)} == {"a", "b"}
-    lines = [line for host in store.values() for _, line in host.values()]
-    assert sum("region_server.py" in line for line in lines) >= 2
-    assert controller.colchis("job", "list", "-o", "json") == {"jobs": []}
 
 
-def test_a_second_run_changes_nothing(controller: Controller, store: dict[str, Any]) -> None:
+def test_example_apps_run_within_their_rules(controller: Controller, apps: dict[str, Any]) -> None:
+    assert running(controller, "hbase")
+    assert running(controller, "tensorflow")
+    on = {host: programs(apps, host) for host in ("a", "b")}
+    assert on["a"] + on["b"] == Counter(
+        {
+            "master.py": 1,
+            "region_server.py": 2,
+            "parameter_server.py": 2,
+            "worker.py": 2,
+            "chief.py": 1,
+        }
+    )
+    for found in on.values():
+        assert not (found["master.py"] and found["region_server.py"])
+        assert found["parameter_server.py"] == 1
+    connection = json.loads((controller.folder / "secrets" / "connection.json").read_text())
+    ycsb = controller.outside(
+        *(BIN / "python", PROJECT / "examples" / "hbase" / "ycsb.py", "-o", "json"),
+        *("--api", connection["api"]),
+        *("--token-file", controller.folder / "secrets" / "admin.token"),
+        *("--records", "20", "--operations", "20"),
+    )
+    print(ycsb)
+    assert len(json.loads(ycsb)["workloads"]) == 6
+
+
+def test_a_job_runs_on_an_executor(controller: Controller, apps: dict[str, Any]) -> None:
+    assert counts_words(controller)
+
+
+def test_a_second_run_changes_nothing(controller: Controller, apps: dict[str, Any]) -> None:
     counts = controller.play("deploy")
     assert {host: count["changed"] for host, count in counts.items()} == {"a": 0, "b": 0}
-    assert controller.processes() == store
+    assert controller.processes() == apps
 
 
-def test_an_upgrade_leaves_every_process(controller: Controller, store: dict[str, Any]) -> None:
+def test_an_upgrade_leaves_every_process(controller: Controller, apps: dict[str, Any]) -> None:
     version = controller.new_version()
     counts = controller.play("upgrade")
     assert counts["a"]["changed"] > 0
     assert counts["b"]["changed"] > 0
     for name in controller.lab.names:
         assert version in controller.lab.ssh(name, "/opt/colchis/venv/bin/colchis --version")
-    assert controller.processes() == store
-    assert [c["state"] for c in containers(controller)] == ["running"] * 3
+    assert controller.processes() == apps
+    assert running(controller, "hbase")
 
 
-def test_new_keys_leave_every_process(controller: Controller, store: dict[str, Any]) -> None:
-    old = (controller.folder / "secrets" / "master.key").read_text()
-    controller.play("rotate-keys")
-    assert (controller.folder / "secrets" / "master.key").read_text() != old
-    assert controller.processes() == store
-    assert [c["state"] for c in containers(controller)] == ["running"] * 3
+def test_new_keys_leave_every_process(controller: Controller, apps: dict[str, Any]) -> None:
+    secrets = [controller.folder / "secrets" / name for name in ("master.key", "client.key")]
+    old = [secret.read_text() for secret in secrets]
+    controller.play("rotate-keys", "-e", "jobs=true")
+    assert not set(old) & {secret.read_text() for secret in secrets}
+    assert controller.processes() == apps
+    assert running(controller, "tensorflow")
+    controller.colchis("stop", "pool")
+    controller.colchis("run", pool(controller), "--timeout", "300")
+    assert counts_words(controller)
 
 
-def test_a_cluster_is_removed_without_a_trace(
-    controller: Controller, store: dict[str, Any], before: Traces
+def test_a_node_is_emptied_and_removed(
+    controller: Controller, apps: dict[str, Any], before: Traces
 ) -> None:
+    # Two nodes are fewer than these need by their hard rules once one of them is gone.
+    controller.colchis("stop", "hbase", "tensorflow", "pool")
+    service = controller.folder / "service.yaml"
+    service.write_text(
+        "app: service\ngroups:\n  g: {count: 2, resources: {cpus: 0.1, memory: 16MiB}, "
+        'tags: [s], command: [sleep, "100000"]}\n'
+        'constraints: ["{s, {s, 0, 0}, node}"]\n'
+    )
+    controller.colchis("run", service, "--timeout", "300")
+    assert {c["node"] for c in containers(controller, "service")} == {"a", "b"}
+    controller.play("remove-node", "-e", "node=b", "-e", "drain_timeout=300")
+    controller.inventory("a")
+    assert {c["node"] for c in containers(controller, "service")} == {"a"}
+    assert running(controller, "service")
+    assert {
+        place: new for place, new in added(before, traces(controller)).items() if place[0] == "b"
+    } == {}
+
+
+def test_a_cluster_is_removed_without_a_trace(controller: Controller, before: Traces) -> None:
     controller.play("remove")
     assert added(before, traces(controller)) == {}
