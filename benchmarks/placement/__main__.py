@@ -7,6 +7,7 @@ beside wall time, which a busy machine stretches.
 
 import argparse
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,54 +18,62 @@ from colchis_master.lra import ALGORITHMS, Settings, schedule
 from colchis_master.lra.solver import quiet_stdout
 
 
-def measure(
-    size: int, algorithms: list[str], rounds: int, settings: Settings, seed: int
-) -> list[dict[str, Any]]:
-    """Rows for one size of cluster; all algorithms get the same rounds, taken in turn."""
-    rng = random.Random(seed)
-    shape = Shape(size)
-    taken: dict[str, list[float]] = {name: [] for name in algorithms}
-    busy: dict[str, list[float]] = {name: [] for name in algorithms}
-    plans: dict[str, list[Any]] = {name: [] for name in algorithms}
-    for number in range(rounds):
-        if number % 5 == 0:
-            cluster = make_cluster(shape, rng)
-        apps = make_round(shape, rng)
-        for name in algorithms:
+class Series:
+    """The rounds on clusters of one size; all algorithms get the same ones, in turn."""
+
+    def __init__(self, size: int, algorithms: list[str], settings: Settings, seed: int) -> None:
+        self.size = size
+        self._settings = settings
+        self._rng = random.Random(seed)
+        self._shape = Shape(size)
+        self._cluster = make_cluster(self._shape, self._rng)
+        self._taken: dict[str, list[float]] = {name: [] for name in algorithms}
+        self._busy: dict[str, list[float]] = {name: [] for name in algorithms}
+        self._plans: dict[str, list[Any]] = {name: [] for name in algorithms}
+
+    def round(self, number: int) -> None:
+        """One more round, on a new cluster after every five."""
+        if number and number % 5 == 0:
+            self._cluster = make_cluster(self._shape, self._rng)
+        apps = make_round(self._shape, self._rng)
+        for name, plans in self._plans.items():
             started, worked = time.perf_counter(), time.process_time()
             plan = schedule(
-                cluster,
+                self._cluster,
                 apps,
                 algorithm=name,
-                settings=settings,
+                settings=self._settings,
                 clock=time.monotonic,
                 rng=random.Random(number),
             )
-            taken[name].append(time.perf_counter() - started)
-            busy[name].append(time.process_time() - worked)
-            plans[name].append(plan)
-    rows = []
-    for name in algorithms:
-        found = plans[name]
-        gaps = [plan.gap for plan in found if plan.gap is not None]
-        rows.append(
-            {
-                "nodes": size,
-                "algorithm": name,
-                "median_s": median(taken[name]),
-                "p95_s": percentile(taken[name], 0.95),
-                "cpu_p95_s": percentile(busy[name], 0.95),
-                "objective": median([plan.objective for plan in found]),
-                "gap_median": median(gaps) if gaps else None,
-                "gap_max": max(gaps) if gaps else None,
-                "optimal": sum(plan.optimal for plan in found),
-                "rounds": len(found),
-                "apps_placed": sum(app.placed for plan in found for app in plan.apps) / len(found),
-                "violating": sum(plan.totals.violating for plan in found) / len(found),
-                "extent": sum(plan.totals.extent for plan in found) / len(found),
-            }
-        )
-    return rows
+            self._taken[name].append(time.perf_counter() - started)
+            self._busy[name].append(time.process_time() - worked)
+            plans.append(plan)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was measured, a row for each algorithm."""
+        rows = []
+        for name, found in self._plans.items():
+            gaps = [plan.gap for plan in found if plan.gap is not None]
+            rows.append(
+                {
+                    "nodes": self.size,
+                    "algorithm": name,
+                    "median_s": median(self._taken[name]),
+                    "p95_s": percentile(self._taken[name], 0.95),
+                    "cpu_p95_s": percentile(self._busy[name], 0.95),
+                    "objective": median([plan.objective for plan in found]),
+                    "gap_median": median(gaps) if gaps else None,
+                    "gap_max": max(gaps) if gaps else None,
+                    "optimal": sum(plan.optimal for plan in found),
+                    "rounds": len(found),
+                    "apps_placed": sum(app.placed for plan in found for app in plan.apps)
+                    / len(found),
+                    "violating": sum(plan.totals.violating for plan in found) / len(found),
+                    "extent": sum(plan.totals.extent for plan in found) / len(found),
+                }
+            )
+        return rows
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -103,10 +112,16 @@ def main() -> None:
         import highspy
 
         highspy.Highs()  # type: ignore[no-untyped-call] # untyped library
+    series = [Series(size, options.algorithms, settings, options.seed) for size in options.nodes]
+    # Sizes in turn: a machine that is quicker at times is so for all of them.
+    for number in range(options.rounds):
+        print(f"  round {number + 1} of {options.rounds}", file=sys.stderr)
+        for one in series:
+            one.round(number)
     rows: list[dict[str, Any]] = []
-    for size in options.nodes:
-        found = measure(size, options.algorithms, options.rounds, settings, options.seed)
-        show(f"{size} nodes, ten apps of ten containers", found)
+    for one in series:
+        found = one.rows()
+        show(f"{one.size} nodes, ten apps of ten containers", found)
         rows += found
     path = write("placement", rows, options.out, gap=options.gap, time_limit=options.time_limit)
     plot(rows, options.out / "placement.png")
