@@ -8,12 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from colchis.jobs.urgency import die_with_parent
 from colchis_agent.executor.board import ORDER_CANCEL, ORDER_NONE, ORDER_SUSPEND, Board, Line
 from colchis_agent.executor.channel import SupervisorEnd, ToSlot
 from colchis_agent.executor.freezer import Freezer
 from colchis_agent.executor.slot import Results
 from colchis_agent.executor.zygote import Zygote
+
+log = structlog.get_logger("executor")
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOG_KEPT = 2**20
@@ -60,6 +64,7 @@ class Pool:
         self._logs.mkdir(mode=0o700, exist_ok=True)
         self.functions = work / "functions"
         self.functions.mkdir(mode=0o700, exist_ok=True)
+        self._unwritten: dict[str, bytes] = {}
         self.board = Board(lines)
         self.freezer = freezer
         self.handles: dict[int, Handle] = {}
@@ -130,6 +135,23 @@ class Pool:
             self.freezer.thaw(handle.line_number, handle.pid)
         self._free_lines.append(handle.line_number)
 
+    def keep_function(self, digest: str, data: bytes) -> None:
+        """Write a function to where slots look for it; later, where the disk does not take it."""
+        file = self.functions / digest
+        try:
+            file.write_bytes(data)
+        except OSError as error:
+            log.error("a function cannot be written", file=str(file), why=str(error))
+            self._unwritten[digest] = data
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def drop_function(self, digest: str) -> None:
+        """Remove a function that no task will name."""
+        self._unwritten.pop(digest, None)
+        with suppress(OSError):
+            (self.functions / digest).unlink(missing_ok=True)
+
     def order(self, handle: Handle, message: ToSlot) -> None:
         """Clear the flag, then send an order to a process that waits for one."""
         handle.line.order = ORDER_NONE
@@ -157,7 +179,9 @@ class Pool:
         self.freezer.thaw(handle.line_number, handle.pid)
 
     def begin_task(self, handle: Handle) -> None:
-        """Note where the task's own output begins."""
+        """Note where the task's own output begins, and see that its function is there."""
+        for digest in list(self._unwritten):
+            self.keep_function(digest, self._unwritten.pop(digest))
         size = os.fstat(handle.log).st_size
         if size > LOG_KEPT:
             os.ftruncate(handle.log, 0)

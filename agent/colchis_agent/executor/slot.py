@@ -245,7 +245,13 @@ class Hub:
     def _function(self, digest: str) -> Callable[..., Any]:
         found = self._cache.get(digest)
         if found is None:
-            data = (self._functions / digest).read_bytes()
+            try:
+                data = (self._functions / digest).read_bytes()
+            except OSError as error:
+                raise RuntimeError(
+                    "the task's function is not here: the disk of its executor did not take it "
+                    f"({error.strerror})"
+                ) from None
             found = pickle.loads(data)  # noqa: S301 - as above
             self._cache[digest] = found
             if len(self._cache) > FUNCTIONS_KEPT:

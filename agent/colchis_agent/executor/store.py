@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zict
 import zmq
 
 from colchis.jobs.sockets import PlainSockets, Sockets
 from colchis.jobs.urgency import wake_normally
 from colchis.wire.codec import WireError
 from colchis.wire.work import STORE, Data, Get, Kept, Put, Stored
+from colchis_agent.executor.shelf import Shelf
 from colchis_agent.executor.slot import InputLostError
 
 FETCHED_KEPT = 64 * 2**20
@@ -51,6 +51,7 @@ class Store:
         memory: int,
         patience: float = 5.0,
     ) -> None:
+        self._shelf = Shelf(folder / "spill", memory)
         self._context = context
         self._sockets = sockets
         self._patience = patience
@@ -64,19 +65,6 @@ class Store:
         if scheme == "tcp" and host:
             address = f"tcp://{host}:{port}"
         self.address = address + sockets.suffix
-        self.spilled = 0
-        """Bytes written to the disk so far."""
-        self.held = 0
-        """Bytes kept at present, in memory and on the disk."""
-        spill = folder / "spill"
-        spill.mkdir(mode=0o700, exist_ok=True)
-        self._kept: Any = zict.Buffer(
-            {},
-            zict.File(spill),
-            n=memory,
-            weight=lambda _key, data: len(data),
-            fast_to_slow_callbacks=[self._count_spill],
-        )
         self._fetched: OrderedDict[str, bytes] = OrderedDict()
         self._fetched_bytes = 0
         self._fetches: dict[str, Fetch] = {}
@@ -88,6 +76,16 @@ class Store:
         self._orders: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
+
+    @property
+    def spilled(self) -> int:
+        """Bytes written to the disk so far."""
+        return self._shelf.spilled
+
+    @property
+    def held(self) -> int:
+        """Bytes kept at present, in memory and on the disk."""
+        return self._shelf.held
 
     def drop(self, keys: Iterable[str]) -> None:
         """Forget results that nobody needs."""
@@ -139,8 +137,10 @@ class Store:
                     self._forget(key)
             elif what == "keep":
                 epoch, shift = argument
-                for key in list(self._kept):
-                    if int(key.partition(".")[0]) >> shift != epoch:
+                for key in self._shelf.names():
+                    attempt = key.partition(".")[0]
+                    # A name that is no attempt's was given by a task that wrote to our socket.
+                    if not attempt.isdecimal() or int(attempt) >> shift != epoch:
                         self._forget(key)
             elif what == "write":
                 file, data = argument
@@ -155,7 +155,7 @@ class Store:
             else:
                 for socket in (self._local, self._public, *self._peers.values()):
                     socket.close(0)
-                self._kept.clear()
+                self._shelf.clear()
                 return False
         return True
 
@@ -173,8 +173,7 @@ class Store:
             return
         sender = frames[0]
         if isinstance(message, Put) and source is self._local:
-            self._kept[message.key] = message.data
-            self.held += len(message.data)
+            self._shelf.keep(message.key, message.data)
             self._send(source, sender, Kept(message.key))
         elif isinstance(message, Get):
             found = self._find(message.key)
@@ -187,10 +186,8 @@ class Store:
                 self._send(source, sender, Data(message.key, None, "no such result here"))
 
     def _find(self, key: str) -> bytes | None:
-        if key in self._kept:
-            data: bytes = self._kept[key]
-            return data
-        return self._fetched.get(key)
+        data = self._shelf.find(key)
+        return self._fetched.get(key) if data is None else data
 
     def _fetch(self, key: str, address: str) -> None:
         if key in self._fetches:
@@ -223,15 +220,10 @@ class Store:
             self._fetched_bytes -= len(old)
 
     def _forget(self, key: str) -> None:
-        if key in self._kept:
-            self.held -= len(self._kept[key])
-            del self._kept[key]
+        self._shelf.forget(key)
         fetched = self._fetched.pop(key, None)
         if fetched is not None:
             self._fetched_bytes -= len(fetched)
-
-    def _count_spill(self, _key: str, data: bytes) -> None:
-        self.spilled += len(data)
 
 
 class SlotResults:

@@ -91,8 +91,8 @@ class Supervisor:
             wire.Suspend: lambda order: self._feed(events.Suspend(order.attempt)),
             wire.Resume: lambda order: self._feed(events.Resume(order.attempt)),
             wire.Cancel: lambda order: self._feed(events.Cancel(order.attempt, order.grace)),
-            wire.Function: self._function,
-            wire.DropFunction: self._drop_function,
+            wire.Function: lambda order: self._pool.keep_function(order.digest, order.data),
+            wire.DropFunction: lambda order: self._pool.drop_function(order.digest),
             wire.DropResults: lambda order: self._store.drop(order.keys),
             wire.Prefetch: lambda order: self._store.prefetch(order.inputs),
             wire.Welcome: self._welcome,
@@ -210,12 +210,6 @@ class Supervisor:
             return
         self._work[order.attempt] = order
         self._feed(events.Launch(order.attempt))
-
-    def _function(self, order: wire.Function) -> None:
-        (self._pool.functions / order.digest).write_bytes(order.data)
-
-    def _drop_function(self, order: wire.DropFunction) -> None:
-        (self._pool.functions / order.digest).unlink(missing_ok=True)
 
     def _read_zygote(self) -> None:
         news = self._pool.news()
