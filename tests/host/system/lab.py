@@ -181,18 +181,23 @@ class Lab:
             for name, c in self.containers(app).items()
         }
 
-    def copies(self, app: str) -> int:
+    def processes(self, app: str) -> set[int]:
         """Processes of an app's containers, by the environment that each of them has."""
         wanted = f"COLCHIS_APP={app}".encode()
         here = str(self.folder).encode()
-        found = 0
+        found = set()
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (path / "environ").read_bytes()
             except OSError:
                 continue
-            found += wanted in environment.split(b"\0") and here in environment
+            if wanted in environment.split(b"\0") and here in environment:
+                found.add(int(path.name))
         return found
+
+    def copies(self, app: str) -> int:
+        """How many of them there are."""
+        return len(self.processes(app))
 
     def stop(self, *apps: str) -> None:
         """End apps and wait until they are gone."""

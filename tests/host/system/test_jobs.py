@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,13 @@ from typing import Any
 import pytest
 
 import colchis.jobs
-from colchis.cli.local import free_ports
 from colchis.client.connection import read_connection
-from colchis.errors import ColchisError
 from colchis.jobs.client import Client
 from colchis.jobs.futures import JobFuture
-from tests.host.system.lab import Lab
+from tests.host.system.job_lab import JobLab, pool
 from tests.support import DEADLINE, alive, wait_for
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
-POOL = {
-    "app": "pool",
-    "kind": "service",
-    "executors": {"count": 2, "cores": 1, "memory": "256MiB", "tags": ["pool"]},
-    "constraints": [{"constraint": "{pool, {pool, 0, 0}, node}", "hard": True}],
-}
 DRIVER = """
 import colchis.jobs
 with colchis.jobs.connect() as cluster:
@@ -37,41 +28,11 @@ with colchis.jobs.connect() as cluster:
 """
 
 
-class JobLab(Lab):
-    """A cluster whose master runs a job service, with a pool of two executors on two nodes."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, {"n1": "r1", "n2": "r2"})
-        (port,) = self._stack.enter_context(free_ports(1))
-        self.settings["master"]["jobs"] = f"tcp://127.0.0.1:{port}"
-        for node in self.nodes:
-            self.settings[node]["cpus"] = 2
-
-    def connect(self) -> Client:
-        found = read_connection(self.connection)
-        return colchis.jobs.connect(found.jobs, key=found.jobs_key, timeout=DEADLINE)
-
-    def pool_runs(self) -> bool:
-        try:
-            found = self.containers("pool").values()
-        except ColchisError:
-            return False
-        return {c["state"] for c in found} == {"running"} and all(c["pid"] for c in found)
-
-    def states(self, job: str) -> Counter[str]:
-        """Tasks of a job by their states; none while nobody answers."""
-        try:
-            with self.client() as master:
-                return Counter(task["state"] for task in master.job_tasks(job))
-        except ColchisError:
-            return Counter()
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobLab]:
-    running = JobLab(tmp_path_factory.mktemp("jobs"))
+    running = JobLab(tmp_path_factory.mktemp("jobs"), {"n1": "r1", "n2": "r2"})
     with running:
-        running.run("run", "-", given=POOL)
+        running.run("run", "-", given=pool(2))
         yield running
 
 
