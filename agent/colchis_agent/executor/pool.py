@@ -1,8 +1,10 @@
 """The slot processes of an executor, as the supervisor handles them."""
 
 import os
+import select
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 LOG_KEPT = 2**20
 """Bytes; a slot's log longer than this is emptied before its next task."""
 LOG_TAIL = 64 * 2**10
+FORKS_AT_ONCE = 4
+"""Orders that the zygote has not answered yet; so few always fit into its socket."""
+CLOSE_PATIENCE = 5.0
+"""Seconds that the zygote has to end before it is killed."""
 
 
 class ZygoteGoneError(Exception):
@@ -47,6 +53,21 @@ class Handle:
     gc_before: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """An order to the zygote, with the ends that the new process is to have."""
+
+    order: bytes
+    channel: socket.socket
+    aside: socket.socket
+    log: int
+
+    def close(self) -> None:
+        """Let go of our copies of the sockets; the log is the handle's."""
+        self.channel.close()
+        self.aside.close()
+
+
 class Pool:
     """Forks, signals and measures slot processes; knows nothing of tasks."""
 
@@ -69,7 +90,10 @@ class Pool:
         self.freezer = freezer
         self.handles: dict[int, Handle] = {}
         self._free_lines = list(range(lines))[::-1]
+        self._forks: deque[Fork] = deque()
+        self._forking = 0
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.setblocking(False)
         groups = freezer.groups()
         parent = os.getpid()
         self.zygote = os.fork()
@@ -99,25 +123,38 @@ class Pool:
         line.reset()
         handle = Handle(number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log)
         self.handles[number] = handle
-        order = b"f %d %d" % (number, line_number)
-        try:
-            socket.send_fds(self.control, [order], [theirs.fileno(), their_aside.fileno(), log])
-        except OSError as error:
-            raise ZygoteGoneError(str(error)) from None
-        finally:
-            theirs.close()
-            their_aside.close()
+        self._forks.append(Fork(b"f %d %d" % (number, line_number), theirs, their_aside, log))
+        self._order_forks()
         return handle
+
+    def _order_forks(self) -> None:
+        """Send what the zygote can take now; the rest follows when it has answered."""
+        while self._forks and self._forking < FORKS_AT_ONCE:
+            fork = self._forks[0]
+            descriptors = [fork.channel.fileno(), fork.aside.fileno(), fork.log]
+            try:
+                socket.send_fds(self.control, [fork.order], descriptors)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise ZygoteGoneError(str(error)) from None
+            self._forking += 1
+            self._forks.popleft().close()
 
     def news(self) -> tuple[Handle, int] | None:
         """Read one message of the zygote: a process and its exit status, where it ended."""
-        data, descriptors, _, _ = socket.recv_fds(self.control, 256, 1)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.control, 256, 1)
+        except BlockingIOError:
+            return None
         if not data:
             raise ZygoteGoneError("the zygote has ended")
         kind, number, value = data.split()
         handle = self.handles[int(number)]
         if kind == b"x":
             return handle, int(value)
+        self._forking -= 1
+        self._order_forks()
         handle.pid, handle.pidfd = int(value), descriptors[0]
         if handle.kill_wanted:
             self.kill(handle)
@@ -203,13 +240,27 @@ class Pool:
             return 0
         return (int(fields[1]) - int(fields[2])) * PAGE
 
+    def _end_zygote(self) -> None:
+        """Wait for the zygote to end; one that is stopped or busy is killed with all it forked."""
+        with suppress(ChildProcessError, ProcessLookupError):
+            pidfd = os.pidfd_open(self.zygote)
+            try:
+                poller = select.poll()
+                poller.register(pidfd, select.POLLIN)
+                if not poller.poll(round(CLOSE_PATIENCE * 1000)):
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
+            os.waitpid(self.zygote, 0)
+
     def close(self) -> None:
         """Kill every slot process and the zygote, and wait for the zygote."""
         for handle in list(self.handles.values()):
             self.kill(handle)
         self.control.close()
-        with suppress(ChildProcessError):
-            os.waitpid(self.zygote, 0)
+        while self._forks:
+            self._forks.popleft().close()
+        self._end_zygote()
         for handle in list(self.handles.values()):
             self.remove(handle)
         self.freezer.close()

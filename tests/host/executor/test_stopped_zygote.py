@@ -1,0 +1,78 @@
+"""The zygote is stopped: the supervisor goes on without it, and can end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from colchis.wire import tasks as wire
+from tests.host.executor.bench import bench
+from tests.support import DEADLINE, alive, wait_for
+
+POOL = """
+import os, select, signal, socket, sys
+from pathlib import Path
+from colchis_agent.executor.freezer import SignalFreezer
+from colchis_agent.executor.pool import Pool
+many = 40
+pool = Pool(work=Path(sys.argv[1]), lines=many, freezer=SignalFreezer(), results=lambda: None)
+pool.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+os.kill(pool.zygote, signal.SIGSTOP)
+handles = [pool.spawn(number) for number in range(many)]
+assert pool.news() is None
+print("ordered", flush=True)
+if sys.argv[2] == "goes on":
+    os.kill(pool.zygote, signal.SIGCONT)
+    poller = select.poll()
+    poller.register(pool.control, select.POLLIN)
+    while not all(handle.pid for handle in handles):
+        poller.poll()
+        assert pool.news() is None
+    print("forked", len({handle.pid for handle in handles}), flush=True)
+pool.close()
+print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "said"), [("goes on", "ordered\nforked 40\nclosed\n"), ("stays", "ordered\nclosed\n")]
+)
+def test_forks_are_ordered_without_waiting(tmp_path: Path, then: str, said: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", POOL, str(tmp_path), then]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
+
+
+def test_executor_works_with_the_processes_it_has(tmp_path: Path) -> None:
+    def meet(mine: str, other: str) -> int:
+        (tmp_path / mine).touch()
+        while not (tmp_path / other).exists():
+            time.sleep(0.002)
+        return os.getppid()
+
+    with bench(tmp_path, cores=2, spares=0) as made:
+        two = [made.call(meet, "a", "b"), made.call(meet, "b", "a")]
+        (zygote,) = {made.result(one) for one in two}
+        os.kill(zygote, signal.SIGSTOP)
+        try:
+            # Nobody reaps its process, so that it has a core until the zygote goes on.
+            ended = made.call(os._exit, 3)
+            assert made.result(made.call(pow, 2, 5)) == 32
+            made.reports.clear()
+            beat = made.expect(wire.Heartbeat)
+            assert [one.attempt for one in beat.attempts] == [ended]
+        finally:
+            os.kill(zygote, signal.SIGCONT)
+        assert "exit code 3" in made.failure(ended).failure.message
+        assert made.result(made.call(pow, 2, 6)) == 64
+
+
+def test_executor_ends_while_its_zygote_is_stopped(tmp_path: Path) -> None:
+    with bench(tmp_path, cores=1) as made:
+        zygote = made.result(made.call(os.getppid))
+        os.kill(zygote, signal.SIGSTOP)
+    wait_for(lambda: not alive(zygote))
