@@ -1,7 +1,8 @@
 """``python -m benchmarks.medea.violations``: who misses how many rules.
 
 1 to 10 apps of ten containers, with rules within each and towards every other, on clusters loaded
-from 10 to 90 %. The share is that of placed containers of the round that miss at least one rule.
+from 10 to 90 %. The share is that of placed containers of the round that miss at least one rule;
+``proven_least`` counts the rounds in which it is known that no plan misses less.
 """
 
 import argparse
@@ -45,6 +46,11 @@ def share(plan: Any) -> float:
     return 100.0 * len(missing) / len(placed) if placed else 0.0
 
 
+def none_missed(plan: Any) -> bool:
+    """Whether everything is placed and no rule missed, which no plan can better."""
+    return all(app.placed for app in plan.apps) and not plan.violations
+
+
 def measure(
     nodes: int, load: float, count: int, seeds: int, settings: Settings
 ) -> list[dict[str, Any]]:
@@ -66,7 +72,8 @@ def measure(
             )
             shares[name].append(share(plan))
             placed[name] += sum(app.placed for app in plan.apps)
-            proven += plan.optimal
+            if name == "ilp":
+                proven += plan.optimal or none_missed(plan)
     return [
         {
             "load": load,
@@ -75,7 +82,7 @@ def measure(
             "violating_%": median(shares[name]),
             "worst_%": max(shares[name]),
             "apps_placed": placed[name] / seeds,
-            "proven": proven if name == "ilp" else None,
+            "proven_least": proven if name == "ilp" else None,
             "rounds": seeds,
         }
         for name in ALGORITHMS

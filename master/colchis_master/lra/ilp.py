@@ -13,6 +13,7 @@ from colchis_master.lra.configurations import Configurations, TooManyError
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
+from colchis_master.lra.moves import Mover
 from colchis_master.lra.offers import offer
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.program import OutOfTimeError
@@ -28,6 +29,10 @@ CLOSE = 0.01
 TOLERANCE = 1e-7
 HASTY, PATIENT = 8, 30
 """Tries without a gain after which the search for a better heuristic plan ends."""
+HASTY_MOVES, PATIENT_MOVES = 60, 200
+"""Moves of single containers without a gain after which that search ends."""
+PERSISTENT = 3
+"""Turns of all these searches without a gain after which they are given up."""
 PRESOLVE = 8
 """Times that building a model took which its presolve, deaf to the clock, may take: less is left
 where the machine is busy, and then it is not begun."""
@@ -79,10 +84,12 @@ def heuristic_plans(bounds: Bounds, clock: Clock, started: float, end: float) ->
         states.append(run(Greedy(problem, settings, style, stop if states else late)))
         states.sort(key=lambda state: worth(state, settings), reverse=True)
         if len(states) == 1:
+            Mover(problem, settings, states[0], rng, stop).run(good_enough, HASTY_MOVES)
             Improver(problem, settings, states[0], rng, stop).run(good_enough, HASTY)
         if good_enough():
             return states
     Improver(problem, settings, states[0], rng, stop).run(good_enough, PATIENT)
+    Mover(problem, settings, states[0], rng, stop).run(good_enough, PATIENT_MOVES)
     return states
 
 
@@ -152,27 +159,27 @@ def solve(
     if found.gap <= (wanted or 0.0):
         return Solution(best, found.gap, found.gap == 0.0, (), found.gap == 0.0)
     try:
-        return _search(problem, settings, clock, deadline, plans, base, found)
+        return _search(bounds, clock, deadline, plans, base, found)
     except Exception as error:  # a failing solver must not stop the round
         note = f"the solver failed ({type(error).__name__}: {error}); this is a heuristic's plan"
         return Solution(best, found.gap, False, (note,))
 
 
 def _search(
-    problem: Problem,
-    settings: Settings,
+    bounds: Bounds,
     clock: Clock,
     deadline: float,
     plans: list[State],
     base: State,
     found: Limits,
 ) -> Solution:
+    problem, settings = bounds.problem, bounds.settings
     large = problem.size * len(problem.groups) > SMALL
     if settings.gap is None and large and found.gap <= CLOSE:
         return Solution(plans[0], found.gap, found.gap == 0.0)
     reserve = RESERVE * settings.time_limit
     if deadline - clock() < reserve:
-        return Solution(plans[0], found.gap, False, (_out_of_time(),))
+        return _without_solver(bounds, plans[0], clock, deadline - reserve)
     begun = clock()
     built_by = begun + 0.5 * (deadline - reserve - begun)
     try:
@@ -180,10 +187,10 @@ def _search(
             problem, settings, base, plans, deadline - begun, lambda: clock() > built_by
         )
     except OutOfTimeError:
-        return Solution(plans[0], found.gap, False, (_out_of_time(),))
+        return _without_solver(bounds, plans[0], clock, deadline - reserve)
     built = clock() - begun
     if not isinstance(model, Configurations) and deadline - reserve - clock() < PRESOLVE * built:
-        return Solution(plans[0], found.gap, False, (_out_of_time(),))
+        return _without_solver(bounds, plans[0], clock, deadline - reserve)
     gap = settings.gap
     if gap is None:
         gap = 0.0 if small else CLOSE
@@ -212,8 +219,26 @@ def _program(
     return Model(problem, settings, offered.nodes, late), offered.exact, small
 
 
-def _out_of_time() -> str:
-    return "the time limit left no room for the solver; this is a heuristic's plan"
+def _without_solver(bounds: Bounds, state: State, clock: Clock, end: float) -> Solution:
+    """A plan bettered by more of the heuristics' searches, in time that is too short to solve."""
+    problem, settings = bounds.problem, bounds.settings
+    rng = random.Random(1)
+
+    def stop() -> bool:
+        return clock() > end
+
+    def good_enough() -> bool:
+        return limits(bounds, state).gap <= (settings.gap or 0.0)
+
+    idle = 0
+    while idle < PERSISTENT and not stop() and not good_enough():
+        before = worth(state, settings)
+        Mover(problem, settings, state, rng, stop).run(good_enough, PATIENT_MOVES)
+        Improver(problem, settings, state, rng, stop).run(good_enough, PATIENT)
+        idle = 0 if worth(state, settings) > before else idle + 1
+    gap = limits(bounds, state).gap
+    note = "the time limit left no room for the solver; this is a heuristic's plan"
+    return Solution(state, gap, gap == 0.0, (note,) if gap else (), gap == 0.0)
 
 
 class _Phases:
