@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.placement.clusters import Shape, make_cluster, make_round
 from benchmarks.report import machine, median, percentile, show, write
 from colchis_master.lra import ALGORITHMS, Settings, schedule
-from colchis_master.lra.solver import quiet_stdout
+from colchis_master.lra.highs import quiet_stdout
 
 
 class Series:

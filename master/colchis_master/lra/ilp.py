@@ -11,6 +11,7 @@ import numpy as np
 from colchis_master.lra.bounds import Bounds, least_extent, most_rest
 from colchis_master.lra.configurations import Configurations, TooManyError
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
+from colchis_master.lra.highs import NoSolutionError, SolverFailedError
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
 from colchis_master.lra.moves import Mover
@@ -18,7 +19,7 @@ from colchis_master.lra.offers import offer
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.program import OutOfTimeError
 from colchis_master.lra.settings import Settings
-from colchis_master.lra.solver import NoSolutionError, Solver, SolverFailedError
+from colchis_master.lra.solver import Solver
 from colchis_master.lra.state import State
 
 Clock = Callable[[], float]
@@ -34,8 +35,8 @@ HASTY_MOVES, PATIENT_MOVES = 60, 200
 PERSISTENT = 3
 """Turns of all these searches without a gain after which they are given up."""
 PRESOLVE = 8
-"""Times that building a model took which its presolve, deaf to the clock, may take: less is left
-where the machine is busy, and then it is not begun."""
+"""Times that building a model took which its solution takes at least: where less is left it is
+not begun, for the time is better spent on more of the heuristics' searches."""
 RESERVE = 0.06
 """Share of the time limit kept for judging the plan."""
 
@@ -194,10 +195,10 @@ def _search(
     gap = settings.gap
     if gap is None:
         gap = 0.0 if small else CLOSE
-    solver = Solver(model, deadline - reserve, clock)
-    solver.start_from(plans[0].assigned, plans[0].placed_apps())
-    phases = _Phases(problem, settings, model, solver, plans[0], found, exact, gap)
-    return phases.ordered() if settings.ordered else phases.weighted()
+    with Solver(model, deadline - reserve, deadline, clock) as solver:
+        solver.start_from(plans[0].assigned, plans[0].placed_apps())
+        phases = _Phases(problem, settings, model, solver, plans[0], found, exact, gap)
+        return phases.ordered() if settings.ordered else phases.weighted()
 
 
 def _program(

@@ -295,7 +295,7 @@ def main() -> None:
     os.dup2(2, 1)
     # What is pickled here is to be found there, so it may not be of the module ``__main__``.
     from colchis_master.lra import process
-    from colchis_master.lra.solver import quiet_stdout
+    from colchis_master.lra.highs import quiet_stdout
 
     with quiet_stdout():
         import highspy

@@ -38,22 +38,26 @@ class Rows:
     def __init__(self, late: Callable[[], bool]) -> None:
         self._late = late
         self.program = pulp.LpProblem("round", pulp.LpMinimize)
-        self._names = 0
+        self.variables: list[pulp.LpVariable] = []
+        """Each has its place in this list as its ``index``."""
 
-    def _name(self) -> str:
-        self._names += 1
-        if self._names % 64 == 0 and self._late():
+    def _variable(self, most: float | None, category: str) -> pulp.LpVariable:
+        index = len(self.variables)
+        if index % 64 == 63 and self._late():
             raise OutOfTimeError
-        return f"v{self._names}"
+        variable = self.program.add_variable(f"v{index}", 0, most, category)
+        variable.index = index
+        self.variables.append(variable)
+        return variable
 
     def integer(self, most: int) -> pulp.LpVariable:
-        return self.program.add_variable(self._name(), 0, most, pulp.LpInteger)
+        return self._variable(most, pulp.LpInteger)
 
     def binary(self) -> pulp.LpVariable:
-        return self.program.add_variable(self._name(), 0, 1, pulp.LpInteger)
+        return self._variable(1, pulp.LpInteger)
 
     def real(self, most: float | None = None) -> pulp.LpVariable:
-        return self.program.add_variable(self._name(), 0, most)
+        return self._variable(most, pulp.LpContinuous)
 
     def _row(
         self, terms: Iterable[tuple[pulp.LpVariable, float]], sense: int, limit: float

@@ -1,0 +1,47 @@
+"""The child of ``colchis_master.lra.apart``: programs and what is asked of them in, answers out."""
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import time
+from typing import IO
+
+from colchis_master.lra.apart import LENGTH
+from colchis_master.lra.highs import Answer, Program, SolverFailedError, minimise
+
+_PR_SET_PDEATHSIG = 1
+
+
+def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer until the other end is closed."""
+    program: Program | None = None
+    while len(head := asked.read(LENGTH.size)) == LENGTH.size:
+        (length,) = LENGTH.unpack(head)
+        what = pickle.loads(asked.read(length))  # noqa: S301 - from our own parent
+        if isinstance(what, Program):
+            program = what
+            continue
+        assert program is not None
+        answer: Answer | SolverFailedError | None
+        try:
+            answer = minimise(program, what, time.monotonic)
+        except SolverFailedError as error:
+            answer = error
+        data = pickle.dumps(answer)
+        answers.write(LENGTH.pack(len(data)) + data)
+        answers.flush()
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # HiGHS does not notice that nobody waits for it any more.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
