@@ -1,7 +1,8 @@
-"""Users who submit a round's long-running services every second, and stop those of before.
+"""Users who submit a round's long-running services every so often, and stop those of before.
 
-A process of its own, told ``on`` and ``off`` by lines on its standard input, so that its work does
-not mix with that of whoever measures.
+Arguments: the file of the connection, the seconds between rounds. A process of its own, told ``on``
+and ``off`` by lines on its standard input, so that its work does not mix with that of whoever
+measures.
 """
 
 import json
@@ -19,7 +20,6 @@ from colchis.specs import app_to_dict
 
 KEPT = 3
 """Rounds that run at a time."""
-PERIOD = 1.0
 
 
 def make_services(prefix: str, rng: random.Random) -> list[dict[str, Any]]:
@@ -35,12 +35,14 @@ def make_services(prefix: str, rng: random.Random) -> list[dict[str, Any]]:
     return found
 
 
-def submit_and_stop(client: Client, wanted: Callable[[], bool], over: threading.Event) -> None:
+def submit_and_stop(
+    client: Client, period: float, wanted: Callable[[], bool], over: threading.Event
+) -> None:
     """Until ``over``: a round every period while it is ``wanted``, none left once it is not."""
     rng = random.Random(1)
     rounds: list[list[str]] = []
     number = 0
-    while not over.wait(PERIOD):
+    while not over.wait(period):
         if wanted():
             apps = make_services(f"s{number}", rng)
             for app in apps:
@@ -55,7 +57,8 @@ def submit_and_stop(client: Client, wanted: Callable[[], bool], over: threading.
 def main() -> None:
     wanted, over = threading.Event(), threading.Event()
     with Client(read_connection(Path(sys.argv[1]))) as client:
-        work = threading.Thread(target=submit_and_stop, args=(client, wanted.is_set, over))
+        period = float(sys.argv[2])
+        work = threading.Thread(target=submit_and_stop, args=(client, period, wanted.is_set, over))
         work.start()
         for line in sys.stdin:
             (wanted.set if line.strip() == "on" else wanted.clear)()

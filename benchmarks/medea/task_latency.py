@@ -5,9 +5,9 @@
 A real master, with its journal, its HTTP interface and its solver's process, and agents that speak
 the wire protocol but run nothing. Batch containers are submitted at a steady rate all the time, at
 times set beforehand (a request that has to wait for the one before counts its waiting). In turn
-there are blocks of time without and with rounds: every second ten services of ten containers with
-rules within and across them are submitted, each in its own request, and those of some seconds
-before are stopped.
+there are blocks of time without and with rounds: every second (or every ``--period``) ten services
+of ten containers with rules within and across them are submitted, each in its own request, and
+those of three rounds before are stopped.
 
 Per batch container: `placed`, from the time its app was to be submitted to the master's event that
 it is placed; `ordered`, to when its agent has the order to start it, which comes after the journal.
@@ -59,13 +59,14 @@ KINDS = ("placed", "ordered")
 class Plan:
     """``blocks`` pairs of ``seconds`` without and with rounds; ``rate`` batch apps a second.
 
-    ``running`` rounds of ten services run beforehand and stay.
+    A round every ``period`` seconds. ``running`` rounds of ten services run beforehand and stay.
     """
 
     nodes: int = 200
     blocks: int = 4
     seconds: float = 15.0
     rate: float = 10.0
+    period: float = 1.0
     running: int = 5
     algorithm: str = "ilp"
     gap: float = 0.01
@@ -205,7 +206,10 @@ def measure(plan: Plan, folder: Path) -> tuple[list[dict[str, Any]], dict[str, l
         for number in range(plan.running):
             client.submit(make_services(f"old{number}", random.Random(number)))
         load = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.medea.service_load", folder / "connection.json"],
+            [
+                *(sys.executable, "-m", "benchmarks.medea.service_load"),
+                *(str(folder / "connection.json"), str(plan.period)),
+            ],
             stdin=subprocess.PIPE,
             text=True,
         )
@@ -296,6 +300,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=usual.blocks, help="pairs of blocks")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="of each block")
     parser.add_argument("--rate", type=float, default=usual.rate, help="batch apps a second")
+    parser.add_argument("--period", type=float, default=usual.period, help="between rounds")
     parser.add_argument("--algorithm", default=usual.algorithm)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -304,6 +309,7 @@ def main() -> None:
         options.blocks,
         options.seconds,
         options.rate,
+        options.period,
         algorithm=options.algorithm,
     )
     run(plan, options.out)

@@ -8,24 +8,37 @@ from typing import Any
 def log_to_stderr() -> None:
     """Log to standard error, a line for each event, tracebacks plain.
 
+    On a terminal for people, else as logfmt (``key=value``), which costs the master's loop less.
     With the values of variables in them tracebacks would hold tokens and whole clusters. What
     peers and containers tell of themselves can neither begin a line nor steer a terminal.
     """
     import structlog  # here, since commands that run no daemon need not wait for it
 
+    if sys.stderr.isatty():
+        render: list[Any] = [
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
+    else:
+        logfmt = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+
+        def line(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+            traceback = event.pop("exception", None)
+            text = logfmt(logger, name, event)
+            return f"{text}\n{traceback}" if traceback else text
+
+        render = [structlog.processors.format_exc_info, line]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(),
             structlog.dev.set_exc_info,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S", utc=False),
             _printable,
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
+            *render,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
     )
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from colchis.model.app import AppSpec, Kind
-from colchis.model.resources import Resources
 from colchis_master.core.containers import Containers, failed, without_command
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import (
@@ -91,21 +90,24 @@ class Apps:
 
     def _never(self, spec: AppSpec) -> list[str]:
         """What no node could hold even if it were empty; nothing while nodes are missing."""
-        nodes = list(self._state.nodes.values())
-        if not nodes or any(node.state is not NodeState.READY for node in nodes):
+        nodes = self._state.ledger.nodes.values()
+        never = [
+            group
+            for group in spec.groups
+            if group.count and not any(group.resources.fits_in(node.capacity) for node in nodes)
+        ]
+        states = {node.state for node in self._state.nodes.values()} if never else set()
+        if states != {NodeState.READY}:
             return []
-        kinds = dict.fromkeys(tuple(sorted(node.facts.capacity.items())) for node in nodes)
-        capacities = [Resources.from_amounts(dict(kind)) for kind in kinds]
+        capacities = list(dict.fromkeys(node.capacity for node in nodes))
         reasons = []
-        for group in spec.groups:
-            needed = group.resources
-            if group.count and not any(needed.fits_in(capacity) for capacity in capacities):
-                short = [needed.shortages(capacity) for capacity in capacities]
-                nearest = min(short, key=len)
-                reasons.append(
-                    f"no node could ever hold a container of {spec.name}/{group.name}; even the "
-                    f"nearest, if it were empty: {', '.join(nearest)}"
-                )
+        for group in never:
+            short = [group.resources.shortages(capacity) for capacity in capacities]
+            nearest = min(short, key=len)
+            reasons.append(
+                f"no node could ever hold a container of {spec.name}/{group.name}; even the "
+                f"nearest, if it were empty: {', '.join(nearest)}"
+            )
         return reasons
 
     def _update(self, app: AppEntry, spec: AppSpec, wall: float, now: float) -> None:

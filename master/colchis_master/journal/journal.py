@@ -8,7 +8,7 @@ before it returns.
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,19 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder()
 
 
+def _inserts(into: str) -> dict[int, str]:
+    """Statements that insert so many rows of two columns each, the most first."""
+    row = "(?, ?)"
+    return {
+        size: f"INSERT INTO {into} VALUES {', '.join([row] * size)}"  # noqa: S608
+        for size in (128, 32, 8, 4, 2, 1)
+    }
+
+
+_INSERT_RECORDS = _inserts("records (data, crc)")
+_INSERT_EVENTS = _inserts("events (seq, data)")
+
+
 class JournalError(ColchisError):
     """The journal cannot be written or read; the master must not go on."""
 
@@ -55,6 +68,7 @@ class Journal:
 
     ``epoch`` is higher than in any life of the journal before, and was written before this
     returns. Raises JournalError where the file cannot be opened or is of a later version.
+    Threads may share it, one at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +107,8 @@ class Journal:
         return self._start_over(db)
 
     def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        # It is written to in a thread, and closed by another when that has ended.
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         return db
@@ -166,14 +181,12 @@ class Journal:
             return
         try:
             self._db.execute("BEGIN")
-            self._db.executemany(
-                "INSERT INTO records (data, crc) VALUES (?, ?)", [_pack(r) for r in records]
+            self._insert(_INSERT_RECORDS, [_pack(record) for record in records])
+            self._insert(
+                _INSERT_EVENTS, [(event["seq"], _ENCODER.encode(event)) for event in events]
             )
-            for event in events:
-                self._db.execute(
-                    "INSERT INTO events VALUES (?, ?)", (event["seq"], _ENCODER.encode(event))
-                )
-                self.next_event = event["seq"] + 1
+            if events:
+                self.next_event = events[-1]["seq"] + 1
             self._db.execute("COMMIT")
             for record in records:
                 if isinstance(record, Forgotten):
@@ -185,6 +198,16 @@ class Journal:
                 self.compact()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
+
+    def _insert(self, statements: Mapping[int, str], rows: Sequence[tuple[Any, Any]]) -> None:
+        """Insert many rows with few statements: after each one this thread has to get the
+        interpreter's lock back from another that is busy."""
+        start = 0
+        for size, statement in statements.items():
+            while start + size <= len(rows):
+                flat = [value for row in rows[start : start + size] for value in row]
+                self._db.execute(statement, flat)
+                start += size
 
     def compact(self) -> None:
         """Let a snapshot take the place of all records."""

@@ -24,10 +24,10 @@ class Feed:
         """The number of the event that comes next."""
         return self._next
 
-    def number(self, happened: Iterable[Emit], wall: float) -> list[dict[str, Any]]:
-        """Events with their numbers and the wall-clock time; nobody sees them yet."""
+    def number(self, happened: Iterable[tuple[Emit, float]]) -> list[dict[str, Any]]:
+        """Events, each given with the wall-clock time, and their numbers; nobody sees them yet."""
         numbered = []
-        for seq, emitted in enumerate(happened, self._next):
+        for seq, (emitted, wall) in enumerate(happened, self._next):
             event: dict[str, Any] = {
                 "seq": seq,
                 "time": wall,

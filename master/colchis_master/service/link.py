@@ -24,19 +24,10 @@ class Link:
         self._socket = socket
         self.dropped: Counter[str] = Counter()
 
-    async def receive(self, limit: int = 1) -> list[tuple[str, str, FromAgent]]:
-        """The next well-formed message, and up to ``limit`` in all of those that are there already:
-        the sender's name, its connection, the message."""
-        found: list[tuple[str, str, FromAgent]] = []
-        while not found or (len(found) < limit and self._waiting()):
-            message = self._decode(await self._socket.recv_multipart(copy=False))
-            if message is not None:
-                found.append(message)
-        return found
-
-    def _waiting(self) -> bool:
-        events = self._socket.get(zmq.EVENTS)
-        return isinstance(events, int) and bool(events & zmq.POLLIN)
+    async def receive(self) -> tuple[str, str, FromAgent] | None:
+        """The next message: the sender's name, its connection, what it says. None where what came
+        was no message."""
+        return self._decode(await self._socket.recv_multipart(copy=False))
 
     def _decode(self, frames: list[zmq.Frame]) -> tuple[str, str, FromAgent] | None:
         node = sender(frames)

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -37,11 +38,15 @@ from colchis_master.service.feed import KEPT, Feed
 from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
 from colchis_master.service.mqtt import publish
+from colchis_master.service.outbox import Outbox
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
-TOGETHER = 32
-"""Messages of agents that are handled at once."""
+SWITCH = 0.0001
+"""Seconds after which a thread of the master that is busy lets another one go on."""
+
+TURN = 0.0005
+"""Seconds for which messages of agents are handled before others have their turn."""
 
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
@@ -61,6 +66,8 @@ def run_master(settings: MasterSettings) -> int:
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
     gc.freeze()
+    # The journal's thread needs little time of the interpreter, but often, and others wait for it.
+    sys.setswitchinterval(SWITCH)
     return asyncio.run(master.run())
 
 
@@ -108,6 +115,7 @@ class Master:
         left_out = self.core.restore(records, time.monotonic(), time.time())
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
+        self._outbox = Outbox(self._journal.write, self.feed, self._carry_out, self._not_kept)
         self._jobs = jobs
         self._control = MasterControl(self)
         self._link: Link | None = None
@@ -131,6 +139,7 @@ class Master:
             stack.callback(socket.close, 200)
             socket.bind(self._settings.listen)
             self._link = Link(socket)
+            stack.push_async_callback(self._outbox.close)
             if self._jobs is not None:
                 desk = self._jobs.desk(self._settings.state)
                 await stack.enter_async_context(desk.service)
@@ -152,29 +161,15 @@ class Master:
         return code
 
     def handle(self, event: ask.Event) -> None:
-        """Give the core an event and carry out what it says: first what must be durable."""
-        self._handle_all([event])
+        """Give the core an event; what it says is carried out once what must be durable is."""
+        self._outbox.put(self.core.handle(time.monotonic(), event), time.time())
 
-    def _handle_all(self, given: Iterable[ask.Event]) -> None:
-        """One write to the journal for all of these: its sync takes longer than all else."""
-        instructions: list[ask.Instruction] = []
-        for event in given:
-            instructions += self.core.handle(time.monotonic(), event)
-        records = [one.record for one in instructions if isinstance(one, ask.Persist)]
-        happened = [one for one in instructions if isinstance(one, ask.Emit)]
-        events = self.feed.number(happened, time.time())
-        try:
-            self._journal.write(records, events)
-        except JournalError as error:
-            # Nothing that depends on these records may be seen by anybody.
+    def _not_kept(self, error: BaseException) -> None:
+        if isinstance(error, JournalError):
             log.critical("the journal cannot be kept; the master stops", error=str(error))
-            self._stop(1)
-            return
-        self.feed.publish(events)
-        for event_ in events:
-            log.info(event_["text"], kind=event_["event"], id=event_["id"])
-        for instruction in instructions:
-            self._carry_out(instruction)
+        else:
+            log.critical("the master stops because of a fault", exc_info=error)
+        self._stop(1)
 
     def send(self, node: str, message: FromMaster) -> bool:
         """Whether the message is on its way to a node's present connection."""
@@ -247,16 +242,19 @@ class Master:
         self.handle(ask.Planned(request.round, last))
 
     async def _receive(self, link: Link) -> None:
+        turn = 0.0
         while True:
-            events: list[ask.Event] = []
-            for node, connection, message in await link.receive(TOGETHER):
+            received = await link.receive()
+            if received is not None:
+                node, connection, message = received
                 if isinstance(message, LogChunk):
                     self._control.log_chunk(message)
                 else:
-                    events.append(ask.Received(node, connection, message))
-            self._handle_all(events)
-            # Receiving does not give way to requests while there are messages.
-            await asyncio.sleep(0)
+                    self.handle(ask.Received(node, connection, message))
+            # Receiving does not give way by itself while there are messages.
+            if time.monotonic() > turn:
+                await asyncio.sleep(0)
+                turn = time.monotonic() + TURN
 
     async def _tick(self) -> None:
         while True:

@@ -46,6 +46,19 @@ def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("count", [1, 3, 31, 200, 391])
+def test_a_write_keeps_all_of_its_records_and_events_in_order(tmp_path: Path, count: int) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    records = [record(number) for number in range(count)]
+    journal.write(records, [{"seq": n + 1, "text": f"event {n}"} for n in range(count)])
+    journal.close()
+    again = Journal(tmp_path / "journal.db")
+    assert list(again.contents.records.values()) == records
+    assert [event["text"] for event in again.events(1000)] == [f"event {n}" for n in range(count)]
+    assert again.next_event == count + 1
+    again.close()
+
+
 def test_every_life_has_a_higher_epoch(tmp_path: Path) -> None:
     epochs = []
     for _ in range(3):
