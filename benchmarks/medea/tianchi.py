@@ -24,7 +24,7 @@ from colchis_master.lra.bulk import (
     least_nodes,
     pack,
 )
-from colchis_master.lra.problem import Ints
+from colchis_master.lra.families import Ints
 
 BIN = (32, 64)
 

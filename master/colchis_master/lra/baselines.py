@@ -8,8 +8,9 @@ import random
 import numpy as np
 
 from colchis.model.resources import CPUS, MEMORY
+from colchis_master.lra.families import Family, Floats, Ints
 from colchis_master.lra.greedy import Greedy, Stop, Style
-from colchis_master.lra.problem import Family, Floats, Ints, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
 

@@ -1,13 +1,15 @@
 """What no placement can better, known without a search."""
 
-import heapq
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from colchis_master.lra.extents import to_nodes
+from colchis_master.lra.families import CountedTarget, Family, Floats, Ints, SetGroup
 from colchis_master.lra.greedy import node_loads
-from colchis_master.lra.problem import CountedTarget, Family, Floats, Ints, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State
 
@@ -65,9 +67,9 @@ def most_apps(problem: Problem, base: State) -> int:
 def least_extent(problem: Problem, base: State, apps: set[int]) -> float:
     """A lower bound on the weighted extents of live families when ``apps`` are placed.
 
-    Each family by itself. Where a rule limits how many of its own subjects a set holds, the cost
-    of a set is convex in their number, and the least is found by giving each subject in turn to
-    the set where it adds least. Elsewhere each container alone, with counts as kind to it as the
+    Each family by itself. Where a rule only limits how many containers a set holds, the cost of a
+    set is convex in their number, and the least is found by giving each container in turn to the
+    set where it adds least. Elsewhere each container alone, with counts as kind to it as the
     round's containers could make them.
     """
     coming = [
@@ -79,14 +81,14 @@ def least_extent(problem: Problem, base: State, apps: set[int]) -> float:
     for number, family in enumerate(problem.live):
         if not family.weight:
             continue
-        spread = _least_spread(problem, base, number, apps)
-        if spread is not None:
-            total += family.weight * spread
-            continue
-        subjects = base.subjects[number]
-        if subjects.any():
+        cap = _cap(problem, base, number)
+        if cap is not None:
+            total += family.weight * _least_capped(problem, base, cap, apps)
+            if cap.target.own:
+                continue
+        elif base.subjects[number].any():
             kindest = _kindest(problem, base, family, coming, placed=True)
-            total += family.weight * float(subjects @ kindest)
+            total += family.weight * float(base.subjects[number] @ kindest)
         for g, group in enumerate(problem.groups):
             if group.kind in family.kinds and group.app in apps and open_nodes[g].any():
                 kindest = _kindest(problem, base, family, coming, placed=False)
@@ -94,9 +96,34 @@ def least_extent(problem: Problem, base: State, apps: set[int]) -> float:
     return total
 
 
-def _least_spread(problem: Problem, base: State, number: int, apps: set[int]) -> float | None:
-    """The least extents of a family that only limits how many of its own subjects a set holds;
-    None where it is no such family. Others that it counts can only add to them."""
+@dataclass(frozen=True, slots=True)
+class _Cap:
+    """A rule that limits how many containers of one counter each set holds, and nothing else;
+    what is counted and the rule's subjects are given for each set, as they run now."""
+
+    target: CountedTarget
+    most: int
+    group: SetGroup
+    kinds: Collection[int]
+    """Of the new containers that are looked at: subjects that count each other, or else those that
+    are counted."""
+    counted: Ints
+    running: Ints
+    outside: int
+    """Running subjects in no set."""
+
+    def cost(self, new: Ints) -> Floats:
+        """Extents in each set with so many new containers: of all subjects where these count each
+        other, of the running ones else. Convex and never falling in their number."""
+        own = self.target.own
+        subjects = self.running + (new if own else 0)
+        over = np.maximum(self.counted + new - own - self.most, 0)
+        cost: Floats = subjects * over / max(1, self.most)
+        return cost
+
+
+def _cap(problem: Problem, base: State, number: int) -> _Cap | None:
+    """What a live family is as a ``_Cap``; None where it is none."""
     family = problem.live[number]
     if len(family.alternatives) != 1 or len(family.alternatives[0]) != 1:
         return None
@@ -105,52 +132,63 @@ def _least_spread(problem: Problem, base: State, number: int, apps: set[int]) ->
     if len(atom.targets) != 1 or group.single is None:
         return None
     target = atom.targets[0]
-    if target.minimum or target.maximum is None or not target.own:
+    if target.minimum or target.maximum is None:
         return None
-    counted = base.counts[target.counter]
     subjects = base.subjects[number]
-    running = group.per_set(subjects)
-    most, scale = target.maximum, max(1, target.maximum)
-    outside = float(subjects[group.single < 0].sum())
+    return _Cap(
+        target,
+        target.maximum,
+        group,
+        family.kinds if target.own else problem.counters[target.counter].kinds,
+        base.counts[target.counter],
+        group.per_set(subjects),
+        int(subjects[group.single < 0].sum()),
+    )
 
-    def cost(name: int, new: int) -> float:
-        others = max(int(counted[name]) + new - 1 - most, 0)
-        return (int(running[name]) + new) * others / scale
 
-    over = np.maximum(counted - 1 - most, 0)
-    total = outside + float((running * over).sum()) / scale
-    slots = np.zeros(problem.size, dtype=np.int64)
-    count = 0
-    for g, new in enumerate(problem.groups):
-        if new.kind in family.kinds and new.app in apps:
-            slots += base.slots(g)
-            count += new.count
-    if not count:
+def _least_capped(problem: Problem, base: State, cap: _Cap, apps: set[int]) -> float:
+    """The least extents that placing ``apps`` leaves, wherever their containers go."""
+    new = [
+        g for g, group in enumerate(problem.groups) if group.kind in cap.kinds and group.app in apps
+    ]
+    count = sum(problem.groups[g].count for g in new)
+    slots = _room(problem, base, new)
+    room = cap.group.per_set(slots)
+    assert cap.group.single is not None
+    in_no_set = int(slots[cap.group.single < 0].sum())
+    held = np.zeros(len(room), dtype=np.int64)
+    total = cap.outside + float(cap.cost(held).sum())
+    if not cap.target.own:
+        count -= in_no_set
+    unharmed = np.where(
+        (cap.running == 0) & (not cap.target.own),
+        room,
+        np.clip(cap.most + cap.target.own - cap.counted, 0, room),
+    )
+    count -= int(unharmed.sum())
+    if count <= 0:
         return total
-    room = group.per_set(slots)
-    unharmed = np.minimum(room, np.maximum(most + 1 - counted, 0))
-    if int(unharmed.sum()) >= count:
-        return total
-    queue = [(cost(name, 1) - cost(name, 0), 1, name) for name in np.flatnonzero(room).tolist()]
-    nowhere = int(slots[group.single < 0].sum())
-    if nowhere:
-        queue.append((1.0, 0, -1))
-    heapq.heapify(queue)
-    for _ in range(count):
-        if not queue:
-            break
-        extra, there, name = queue[0]
-        total += extra
-        if name < 0:
-            nowhere -= 1
-            if not nowhere:
-                heapq.heappop(queue)
-        elif there < int(room[name]):
-            step = cost(name, there + 1) - cost(name, there)
-            heapq.heapreplace(queue, (step, there + 1, name))
-        else:
-            heapq.heappop(queue)
-    return total
+    steps = [np.ones(in_no_set if cap.target.own else 0)]
+    held = unharmed
+    while len(sets := np.flatnonzero(held < room)):
+        before = cap.cost(held)
+        held = held + (held < room)
+        steps.append((cap.cost(held) - before)[sets])
+        if len(steps) > count:
+            break  # More of them in any one set than there are would be needless.
+    every = np.sort(np.concatenate(steps))
+    return total + float(every[:count].sum())
+
+
+def _room(problem: Problem, base: State, groups: list[int]) -> Ints:
+    """At most so many containers of the groups together fit each node."""
+    slots = sum((base.slots(g) for g in groups), np.zeros(problem.size, dtype=np.int64))
+    if not groups:
+        return slots
+    least = problem.needs[groups].min(axis=0)
+    for resource in np.flatnonzero(least).tolist():
+        slots = np.minimum(slots, np.maximum(problem.free[:, resource], 0) // least[resource])
+    return slots
 
 
 def _kindest(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colchis_master.lra.problem import Bools, Floats, Ints
+from colchis_master.lra.families import Bools, Floats, Ints
 
 HOT = 0.3
 """An app is hot where its rules times its containers are at least this share of all containers."""

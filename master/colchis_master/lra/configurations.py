@@ -13,9 +13,10 @@ import pulp
 
 from colchis.model.constraints import NODE
 from colchis_master.lra.extents import target_extent
+from colchis_master.lra.families import Bools, Family, Floats, Ints
 from colchis_master.lra.greedy import load_segments, node_loads
 from colchis_master.lra.offers import node_classes
-from colchis_master.lra.problem import Bools, Family, Floats, Ints, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.program import Rows
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State

@@ -13,8 +13,9 @@ from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
 from colchis.model.plan import AppPlan, Plan, Totals, Violation
 from colchis_master.lra.extents import set_extents
+from colchis_master.lra.families import Bools, Family, Floats, Ints
 from colchis_master.lra.greedy import node_loads
-from colchis_master.lra.problem import Family, Floats, Ints, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 
 Assignments = Mapping[ContainerId, str]
@@ -86,70 +87,87 @@ def to_plan(
 
 def judge_plans(problem: Problem, plans: Sequence[AppPlan], settings: Settings) -> Outcome:
     """Violations of running and newly placed containers alike, and the objective."""
-    new: list[tuple[Container, int, int]] = []
-    free = problem.free.copy()
+    new = _new_containers(problem, plans)
+    containers = (*problem.running, *new.containers)
+    judge = _Judge(
+        problem,
+        np.concatenate([problem.container_kind, np.array(new.kinds, dtype=np.int64)]),
+        np.concatenate([problem.container_node, np.array(new.nodes, dtype=np.int64)]),
+    )
+    misses, instances = judge.misses()
+    violations = tuple(
+        Violation(problem.rules[miss.rule].label, at.app, at.id, miss.extent)
+        for miss in misses
+        for at in (containers[miss.container],)
+    )
+    weighted = sum(miss.weight * miss.extent for miss in misses)
+    totals = Totals(
+        containers=sum(group.count for group in problem.groups),
+        placed=len(new.containers),
+        subjects=judge.subjects(),
+        violating=len({miss.container for miss in misses}),
+        extent=sum(miss.extent for miss in misses),
+        nodes_used=int((problem.occupied | new.touched).sum()),
+    )
+    objective = _rest(problem, new, totals.nodes_used, settings)
+    if plans:
+        placed = sum(plan.placed for plan in plans)
+        objective += settings.weights.placed * placed / len(plans)
+    if instances:
+        objective -= settings.weights.violations * weighted / instances
+    return Outcome(violations, totals, weighted, instances, objective)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """The containers that plans place, and what they leave of the nodes."""
+
+    containers: list[Container]
+    kinds: list[int]
+    nodes: list[int]
+    free: Ints
+    touched: Bools
+
+
+def _new_containers(problem: Problem, plans: Sequence[AppPlan]) -> _New:
     touched = np.zeros(problem.size, dtype=np.bool_)
-    total = 0
+    new = _New([], [], [], problem.free.copy(), touched)
     for number, group in enumerate(problem.groups):
-        total += group.count
         app, plan = problem.apps[group.app], plans[group.app]
         for i in group.indices:
             container = app.container(group.spec, i)
             name = plan.assignments.get(container.id)
             if name is not None:
                 node = problem.index[name]
-                new.append((container, group.kind, node))
-                free[node] -= problem.needs[number]
-                touched[node] = True
-    containers = (*problem.running, *(c for c, _, _ in new))
-    kinds = np.concatenate(
-        [problem.container_kind, np.array([k for _, k, _ in new], dtype=np.int64)]
-    )
-    nodes = np.concatenate(
-        [problem.container_node, np.array([n for _, _, n in new], dtype=np.int64)]
-    )
-    judge = _Judge(problem, kinds, nodes)
-    misses: list[tuple[int, int, float]] = []
-    weighted = 0.0
-    instances = 0
-    is_subject = np.zeros(len(containers), dtype=np.bool_)
-    for family in problem.families:
-        subjects = judge.containers_of(family.kinds)
-        instances += len(subjects)
-        is_subject[subjects] = True
-        if family.trivial or not len(subjects):
-            continue
-        extents = judge.extents(family, nodes[subjects])
-        missing = np.flatnonzero(extents > 0)
-        for at in missing.tolist():
-            misses.append((int(subjects[at]), family.rule, float(extents[at])))
-            weighted += family.weight * float(extents[at])
-    misses.sort(key=lambda miss: (miss[0], miss[1]))
-    violations = tuple(
-        Violation(problem.rules[rule].label, containers[c].app, containers[c].id, extent)
-        for c, rule, extent in misses
-    )
-    used = problem.occupied | touched
-    totals = Totals(
-        containers=total,
-        placed=len(new),
-        subjects=int(is_subject.sum()),
-        violating=len({c for c, _, _ in misses}),
-        extent=sum(extent for _, _, extent in misses),
-        nodes_used=int(used.sum()),
-    )
-    placed = sum(plan.placed for plan in plans)
-    weights = settings.weights
-    objective = weights.placed * placed / len(plans) if plans else 0.0
-    if instances:
-        objective -= weights.violations * weighted / instances
-    if problem.size:
-        spoilt = int((touched & (free < problem.keep_free).any(axis=1)).sum())
-        objective += weights.fragmentation * (problem.size - spoilt) / problem.size
-        objective -= weights.machines * totals.nodes_used / problem.size
-        if weights.balance:
-            objective -= weights.balance * float(node_loads(problem, free).sum()) / problem.size
-    return Outcome(violations, totals, weighted, instances, objective)
+                new.containers.append(container)
+                new.kinds.append(group.kind)
+                new.nodes.append(node)
+                new.free[node] -= problem.needs[number]
+                new.touched[node] = True
+    return new
+
+
+def _rest(problem: Problem, new: _New, used: int, settings: Settings) -> float:
+    """The objective's parts besides apps placed and violations."""
+    weights, size = settings.weights, problem.size
+    if not size:
+        return 0.0
+    spoilt = int((new.touched & (new.free < problem.keep_free).any(axis=1)).sum())
+    rest = weights.fragmentation * (size - spoilt) / size
+    rest -= weights.machines * used / size
+    if weights.balance:
+        rest -= weights.balance * float(node_loads(problem, new.free).sum()) / size
+    return rest
+
+
+@dataclass(frozen=True, slots=True)
+class _Miss:
+    """A container, by its place among all, and by how far it misses a rule of a weight."""
+
+    container: int
+    rule: int
+    extent: float
+    weight: float
 
 
 class _Judge:
@@ -161,6 +179,29 @@ class _Judge:
         self._order = np.argsort(kinds, kind="stable")
         self._starts = np.searchsorted(kinds[self._order], np.arange(len(problem.kinds) + 1))
         self._counts: dict[int, Ints] = {}
+
+    def misses(self) -> tuple[list[_Miss], int]:
+        """All of them, by container and rule; and how many pairs of a rule and a subject there
+        are."""
+        found: list[_Miss] = []
+        instances = 0
+        for family in self._problem.families:
+            subjects = self.containers_of(family.kinds)
+            instances += len(subjects)
+            if family.trivial or not len(subjects):
+                continue
+            extents = self.extents(family, self._nodes[subjects])
+            found += [
+                _Miss(int(subjects[at]), family.rule, float(extents[at]), family.weight)
+                for at in np.flatnonzero(extents > 0).tolist()
+            ]
+        found.sort(key=lambda miss: (miss.container, miss.rule))
+        return found, instances
+
+    def subjects(self) -> int:
+        """How many containers are subjects of any rule."""
+        kinds = {kind for family in self._problem.families for kind in family.kinds}
+        return len(self.containers_of(kinds))
 
     def containers_of(self, kinds: set[int] | frozenset[int]) -> Ints:
         starts, order = self._starts, self._order

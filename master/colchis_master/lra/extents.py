@@ -5,15 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from colchis.model.constraints import NODE
-from colchis_master.lra.problem import (
-    CountedAtom,
-    CountedTarget,
-    Family,
-    Floats,
-    Ints,
-    Problem,
-    SetGroup,
-)
+from colchis_master.lra.families import CountedAtom, CountedTarget, Family, Floats, Ints, SetGroup
+from colchis_master.lra.problem import Problem
 
 _NONE: frozenset[int] = frozenset()
 Counts = Sequence[Ints] | Mapping[int, Ints]

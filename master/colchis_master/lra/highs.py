@@ -13,7 +13,7 @@ import numpy as np
 import pulp
 from numpy.typing import NDArray
 
-from colchis_master.lra.problem import Floats
+from colchis_master.lra.families import Floats
 from colchis_master.lra.program import Rows
 
 Ints32 = NDArray[np.int32]

@@ -119,23 +119,24 @@ def limits(bounds: Bounds, state: State) -> Limits:
     weights = settings.weights
     total = weights.placed * apps / k - weights.violations * extent / m + rest
     if not ordered:
-        gap = relative(total - worth(state, settings)[0], worth(state, settings)[0])
+        reached = worth(state, settings)[0]
+        gap = relative(total - reached, reached, total)
     elif len(placed) < apps:
-        gap = relative(apps - len(placed), len(placed))
+        gap = relative(apps - len(placed), len(placed), apps)
     elif (missed := state.weighted_extent()) > extent + TOLERANCE:
-        gap = relative(missed - extent, missed)
+        gap = relative(missed - extent, missed, extent)
     else:
         reached = rest_worth(state, settings)
-        gap = relative(rest - reached, reached)
+        gap = relative(rest - reached, reached, rest)
     return Limits(apps, extent, rest, gap, total)
 
 
-def relative(distance: float, value: float) -> float:
-    """The distance of a value from its bound as a share of the larger of the two; differences
-    within tolerance are none."""
+def relative(distance: float, value: float, bound: float) -> float:
+    """The distance of a value from its bound, as a share of the larger of the two, or of itself
+    where they differ in sign; differences within tolerance are none."""
     if distance <= TOLERANCE:
         return 0.0
-    return distance / max(abs(value), abs(value + distance), abs(value - distance))
+    return distance / max(abs(value), abs(bound), distance)
 
 
 def solve(
@@ -317,7 +318,7 @@ class _Phases:
             self._adopt(self._model.assigned(answer.columns))
             if self._exact:
                 bound = max(bound, answer.bound + constant)
-        self._gaps.append(relative(value() - bound, value()))
+        self._gaps.append(relative(value() - bound, value(), bound))
         if answer is None or not answer.finished:
             self._notes.append("the time limit ended the search before the best plan was proven")
             return False
@@ -347,7 +348,7 @@ class _Phases:
         bound is the best. Until then sets of apps are tried in the order of their bounds."""
         ceiling = self._ceiling()
         value = worth(self._best, self._settings)[0]
-        gap = relative(ceiling - value, value)
+        gap = relative(ceiling - value, value, ceiling)
         if gap > self._gap:
             self._notes.append("the time limit ended the search before the best plan was proven")
         return Solution(self._best, gap, gap == 0.0, tuple(self._notes))

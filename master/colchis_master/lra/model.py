@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pulp
 
+from colchis_master.lra.families import CountedAtom, CountedTarget, Family, Ints
 from colchis_master.lra.greedy import load_segments, node_loads
-from colchis_master.lra.problem import CountedAtom, CountedTarget, Family, Ints, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.program import Linear, Rows, constant
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State

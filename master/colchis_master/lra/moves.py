@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from colchis_master.lra.extents import node_extents
+from colchis_master.lra.families import Bools, CountedAtom, Family
 from colchis_master.lra.greedy import Stop, worth
-from colchis_master.lra.problem import Bools, CountedAtom, Family, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
 

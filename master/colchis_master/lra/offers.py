@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from colchis.model.constraints import NODE
-from colchis_master.lra.problem import Ints, Problem
+from colchis_master.lra.families import Ints
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State
 

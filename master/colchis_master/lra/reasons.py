@@ -8,8 +8,9 @@ from colchis.model.constraints import Atom, Constraint, Rule, Target
 from colchis.model.resources import Resources, format_amount
 from colchis.semantics.checker import describe_misses, with_assignments
 from colchis_master.lra.bounds import most_apps
+from colchis_master.lra.families import Bools
 from colchis_master.lra.greedy import Greedy
-from colchis_master.lra.problem import Bools, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
 

@@ -17,8 +17,9 @@ from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
 from colchis.model.resources import Resources
 from colchis_master.lra.extents import node_extents
+from colchis_master.lra.families import Floats
 from colchis_master.lra.greedy import Stop, never_stop, rest_worth
-from colchis_master.lra.problem import Floats, Problem
+from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
 

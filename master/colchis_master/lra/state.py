@@ -6,7 +6,8 @@ import numpy as np
 
 from colchis.model.constraints import NODE
 from colchis_master.lra.extents import node_extents, set_extents, to_nodes
-from colchis_master.lra.problem import Bools, Family, Floats, Ints, Problem
+from colchis_master.lra.families import Bools, Family, Floats, Ints
+from colchis_master.lra.problem import Problem
 
 EPSILON = 1e-9
 

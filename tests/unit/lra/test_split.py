@@ -52,7 +52,7 @@ def test_no_more_is_lost_by_splitting_than_the_gap_says(case: Round, mode: str) 
     proven = (found.apps_proven, found.state.weighted_extent() <= extent + 1e-7, False)
     for number, (reached, most) in enumerate(zip(value, best, strict=True)):
         if most > reached + 1e-6:
-            assert relative(most - reached, reached) <= found.gap + 1e-6
+            assert relative(most - reached, reached, most) <= found.gap + 1e-6
             return
         # The gap speaks of the first part in the order that is not proven.
         if mode == "ordered" and not proven[number]:
