@@ -72,8 +72,15 @@ def least_extent(problem: Problem, base: State, apps: set[int]) -> float:
     set where it adds least. Elsewhere each container alone, with counts as kind to it as the
     round's containers could make them.
     """
+    of_kind: dict[int, list[int]] = {}
+    for g, group in enumerate(problem.groups):
+        of_kind.setdefault(group.kind, []).append(g)
+
+    def of_kinds(kinds: Collection[int]) -> list[int]:
+        return sorted(g for kind in problem.new_kinds.intersection(kinds) for g in of_kind[kind])
+
     coming = [
-        sum(g.count for g in problem.groups if g.kind in counter.kinds)
+        sum(problem.groups[g].count for g in of_kinds(counter.kinds))
         for counter in problem.counters
     ]
     total = 0.0
@@ -89,8 +96,9 @@ def least_extent(problem: Problem, base: State, apps: set[int]) -> float:
         elif base.subjects[number].any():
             kindest = _kindest(problem, base, family, coming, placed=True)
             total += family.weight * float(base.subjects[number] @ kindest)
-        for g, group in enumerate(problem.groups):
-            if group.kind in family.kinds and group.app in apps and open_nodes[g].any():
+        for g in of_kinds(family.kinds):
+            group = problem.groups[g]
+            if group.app in apps and open_nodes[g].any():
                 kindest = _kindest(problem, base, family, coming, placed=False)
                 total += family.weight * group.count * float(kindest[open_nodes[g]].min())
     return total

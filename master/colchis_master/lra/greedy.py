@@ -7,13 +7,14 @@ doubt, and apps that miss a hard rule in the end are taken away again.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from colchis.model.constraints import NODE
 from colchis_master.lra.families import Bools, Floats, Ints
+from colchis_master.lra.local import draws, gathers_in
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import EPSILON, State
@@ -53,24 +54,13 @@ class Greedy:
         self.style = style
         self.stop = stop
         self.state = State(problem) if state is None else state
-        self._attracted = self._attracted_groups()
-        self._sorted = True
-
-    def _attracted_groups(self) -> dict[int, list[int]]:
+        self._attracted = {
+            number: at
+            for number in range(len(problem.groups))
+            if (at := gathers_in(problem, number))
+        }
         """For groups that their own app's rules draw together, the node groups they gather in."""
-        found: dict[int, list[int]] = {}
-        for number in range(len(self.problem.groups)):
-            gathers = {
-                atom.group
-                for i in self.problem.families_of[number]
-                for atom in self.problem.live[i].atoms
-                for target in atom.targets
-                if target.minimum > 0
-                and self.problem.counters[target.counter].kinds & self.problem.new_kinds
-            }
-            if gathers:
-                found[number] = sorted(gathers)
-        return found
+        self._sorted = True
 
     def best_node(self, group: int) -> int | None:
         """Where one more container of a group goes best now, None where it cannot go."""
@@ -147,12 +137,11 @@ class Greedy:
         """How many containers of a group each node has room for without missing rules other than
         those that draw it to others."""
         problem, state = self.problem, self.state
-        room = state.slots(group).astype(np.float64)
-        for number in problem.families_of[group]:
+        exempt = problem.families_of[group] if group in self._attracted else ()
+        room = np.minimum(state.slots(group), state.room(group)).astype(np.float64)
+        for number in state.wide_families_of[group]:
             family = problem.live[number]
-            if len(family.alternatives) != 1 or any(
-                target.minimum for atom in family.atoms for target in atom.targets
-            ):
+            if len(family.alternatives) != 1 or draws(family):
                 continue
             room[state.own(number) > EPSILON] = 0.0
             for atom in family.atoms:
@@ -162,8 +151,8 @@ class Greedy:
                     if target.own and target.maximum is not None:
                         left = target.maximum + 1 - state.counts[target.counter]
                         room = np.minimum(room, np.maximum(left, 0))
-        for number, family, bumped in problem.inflicting[group]:
-            if group not in self._attracted or number not in problem.families_of[group]:
+        for number, family, bumped in state.wide_inflicting[group]:
+            if number not in exempt:
                 room[state.inflicted(number, family, bumped) > EPSILON] = 0.0
         return room
 
@@ -212,7 +201,10 @@ class Greedy:
 
     def serial(self) -> State:
         """Apps in order of submission."""
-        for app in range(len(self.problem.apps)):
+        return self._in_order(range(len(self.problem.apps)))
+
+    def _in_order(self, apps: Iterable[int]) -> State:
+        for app in apps:
             if self.stop():
                 break
             self.place_app(app)
@@ -225,14 +217,24 @@ class Greedy:
 
     def tag_popularity(self) -> State:
         """Containers whose tags occur in most rules first, whatever their app."""
+        popularity = self._popularity()
+        return self._mixed(sorted(range(len(popularity)), key=lambda g: -popularity[g]))
+
+    def _popularity(self) -> list[int]:
+        """For each group, how many rules ask something of its containers or count them."""
         problem = self.problem
-        popularity = [
+        return [
             len({problem.live[i].rule for i in problem.families_of[g]})
-            + len({f.rule for f in problem.live if f.counters.intersection(problem.counters_of[g])})
+            + len({family.rule for _, family, _ in problem.inflicting[g]})
             for g in range(len(problem.groups))
         ]
-        order = sorted(range(len(problem.groups)), key=lambda g: -popularity[g])
-        return self._mixed(order)
+
+    def popular_apps(self) -> State:
+        """Whole apps, those whose containers occur in most rules first: what others have to make
+        way for is then there before them."""
+        popularity = self._popularity()
+        most = [max((popularity[g] for g in own), default=0) for own in self.problem.groups_of]
+        return self._in_order(sorted(range(len(most)), key=lambda app: -most[app]))
 
     def _mixed(self, order: list[int]) -> State:
         failed: set[int] = set()

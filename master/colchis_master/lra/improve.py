@@ -9,11 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from colchis_master.lra.extents import node_extents
 from colchis_master.lra.greedy import Greedy, Stop, Style, worth
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.settings import Settings
-from colchis_master.lra.state import EPSILON, State
+from colchis_master.lra.state import State
 
 
 class Improver:
@@ -105,11 +104,9 @@ class Improver:
             apps_on.setdefault(node, []).append(group)
         found: set[int] = set()
         for number, family in enumerate(problem.live):
-            subjects = state.subjects[number]
-            if not family.weight or not subjects.any():
+            if not family.weight:
                 continue
-            extents = node_extents(problem, family, state.counts, placed=True)
-            for node in np.flatnonzero((subjects > 0) & (extents > EPSILON)).tolist():
+            for node in state.misses(number)[1].tolist():
                 found.update(
                     problem.groups[g].app
                     for g in apps_on.get(node, ())

@@ -296,6 +296,12 @@ class Problem:
         return found
 
     @cached_property
+    def capacity_rows(self) -> list[list[int]]:
+        """Each node's capacity, for what looks at one node at a time."""
+        rows: list[list[int]] = self.capacity.tolist()
+        return rows
+
+    @cached_property
     def divisors(self) -> Floats:
         """The capacity to divide by for shares: at least 1."""
         return np.maximum(self.capacity, 1).astype(np.float64)

@@ -1,10 +1,11 @@
 """Rounds too large for one search: part by part, with a bound on the whole.
 
-All apps are placed one by one first. In the time that is left they are placed anew part by part
-while all others stay (a large neighbourhood search over parts); what is better is kept. Apps that
-want to be near each other stay in one part as far as its size allows. What splitting may have lost
-is known all the same: the bounds of the round are those of the unsplit one, and the gap is the
-distance of the whole plan from them.
+All apps are placed one by one first, popular ones before others, and if time allows in the order
+of submission as well. In the time that is left the better of both plans is improved: by ruin and
+recreate over the whole, and part by part, each placed anew while all others stay (a large
+neighbourhood search over parts). Apps that want to be near each other stay in one part as far as
+its size allows. What splitting may have lost is known all the same: the bounds of the round are
+those of the unsplit one, and the gap is the distance of the whole plan from them.
 """
 
 import random
@@ -14,7 +15,7 @@ from dataclasses import replace
 from colchis.semantics.checker import with_assignments
 from colchis_master.lra.bounds import Bounds
 from colchis_master.lra.greedy import Greedy, Stop, worth
-from colchis_master.lra.ilp import CLOSE, RESERVE, Clock, Solution, limits, solve
+from colchis_master.lra.ilp import CLOSE, PATIENT, RESERVE, Clock, Solution, limits, solve
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import assignments_of
@@ -26,8 +27,13 @@ PART_CONTAINERS = 250
 """A part has no more apps, and no more containers unless one app alone has."""
 LARGE = 2
 """A round is split where it has more than so many times as much as a part."""
-JUDGING = 1.5
-"""Times that compiling the round and its bounds took which judging the plan may take."""
+JUDGING = 0.6
+"""Times that compiling the round and its bounds took which judging the plan may take. It is 0.1 to
+0.2 on a quiet machine."""
+AGAIN = 3
+"""Times that the first heuristic took which must be left for a second to be tried."""
+SLICE = 1.0
+"""Seconds below which it does not pay to place a part anew: compiling it takes a good deal."""
 
 Held = dict[tuple[int, int], int]
 
@@ -115,6 +121,8 @@ class _Search:
         self._settings = settings
         self._clock = clock
         self._end = end
+        self._improve_until = end
+        self._rng = random.Random(0)
         self.state = State(problem)
         self._new_rules = problem.rules[len(problem.cluster.rules) :]
         self._group_of = {
@@ -122,37 +130,65 @@ class _Search:
         }
 
     def run(self, parts: Sequence[Sequence[int]], good_enough: Stop) -> None:
-        """Place all apps quickly, then better the parts until the time is over."""
-        Greedy(self._problem, self._settings, stop=self._late, state=self.state).serial()
+        """Place all apps quickly, then better the plan until the time is over."""
+        self._place(good_enough)
+        improver = Improver(
+            self._problem, self._settings, self.state, self._rng, self._improved_enough
+        )
+        before: tuple[float, ...] = ()
         best = worth(self.state, self._settings)
-        gained = True
-        while gained and not good_enough():
-            gained = False
-            poor = self._poor(parts)
-            for number, part in enumerate(poor):
-                if self._late():
-                    return
-                found = self._anew(part, best, len(poor) - number)
-                gained |= found > best
-                best = found
+        while best > before and not self._late() and not good_enough():
+            before = best
+            now = self._clock()
+            alone = (self._end - now) / 2 < SLICE
+            self._improve_until = self._end if alone else now + (self._end - now) / 2
+            improver.run(good_enough, PATIENT)
+            best = self._part_by_part(parts, improver, good_enough)
+
+    def _place(self, good_enough: Stop) -> None:
+        begun = self._clock()
+        self._greedy(self.state).popular_apps()
+        took = self._clock() - begun
+        if good_enough() or self._clock() + AGAIN * took > self._end:
+            return
+        other = self._greedy(State(self._problem)).serial()
+        if worth(other, self._settings) > worth(self.state, self._settings):
+            self.state = other
+
+    def _greedy(self, state: State) -> Greedy:
+        return Greedy(self._problem, self._settings, stop=self._late, state=state)
 
     def _late(self) -> bool:
         return self._clock() > self._end
 
-    def _poor(self, parts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
-        """Parts with apps that are not placed, miss rules or stand in the way of others."""
-        improver = Improver(self._problem, self._settings, self.state, random.Random(0), self._late)
-        placed = self.state.placed_apps()
-        troubled = improver.troubled()
-        return [part for part in parts if any(app in troubled or app not in placed for app in part)]
+    def _improved_enough(self) -> bool:
+        return self._clock() > self._improve_until
 
-    def _anew(self, part: Sequence[int], best: tuple[float, ...], slices: int) -> tuple[float, ...]:
-        """Place a part anew in one of ``slices`` of the time left, while all others stay; returns
-        what the whole plan is worth then."""
+    def _part_by_part(
+        self, parts: Sequence[Sequence[int]], improver: Improver, good_enough: Stop
+    ) -> tuple[float, ...]:
+        """Place anew the parts with apps that are not placed, miss rules or stand in the way of
+        others; returns what the whole plan is worth then."""
+        best = worth(self.state, self._settings)
+        bad = improver.troubled() | (set(range(len(self._problem.apps))) - self.state.placed_apps())
+        poor = [part for part in parts if bad.intersection(part)]
+        # Where the time does not suffice for all, the order of submission is no reason to prefer.
+        self._rng.shuffle(poor)
+        for number, part in enumerate(poor):
+            left = self._end - self._clock()
+            if left < SLICE or good_enough():
+                break
+            best = self._anew(part, best, max(SLICE, left / (len(poor) - number)))
+        return best
+
+    def _anew(
+        self, part: Sequence[int], best: tuple[float, ...], seconds: float
+    ) -> tuple[float, ...]:
+        """Place a part anew within so many seconds, while all others stay; returns what the whole
+        plan is worth then."""
         before: Held = {}
         for app in part:
             before.update(self.state.take(app))
-        seconds = max(1e-3, (self._end - self._clock()) / slices)
         after = self._solution(part, replace(self._settings, time_limit=seconds))
         self.state.put(after)
         found = worth(self.state, self._settings)

@@ -1,45 +1,35 @@
 """A placement in the making: counts kept up to date, and what one more container would cost."""
 
 import itertools
+from functools import cached_property
 
 import numpy as np
 
 from colchis.model.constraints import NODE
 from colchis_master.lra.extents import node_extents, set_extents, to_nodes
 from colchis_master.lra.families import Bools, Family, Floats, Ints
+from colchis_master.lra.local import EPSILON as EPSILON
+from colchis_master.lra.local import Counts, LocalCosts, is_local
 from colchis_master.lra.problem import Problem
+from colchis_master.lra.view import View
 
-EPSILON = 1e-9
+KEPT = 1 << 23
+"""Nodes times groups whose costs are kept, which bounds the memory."""
 
 
-class _View:
-    """Kept per group: room for how many, dominant share and fragmentation with one more."""
+class _Touched:
+    """What a container of a group changes: rows of counts per node, other counters, families that
+    have it as subject, and all families whose extents may be other ones then."""
 
-    def __init__(self, problem: Problem, group: int) -> None:
-        self._needs = problem.needs[group]
-        self._wanted = np.flatnonzero(self._needs)
-        self._count = problem.groups[group].count
-        self.slots = np.zeros(problem.size, dtype=np.int64)
-        self.fits = np.zeros(problem.size, dtype=np.bool_)
-        self.spoils = np.zeros(problem.size, dtype=np.bool_)
-        self.share = np.zeros(problem.size)
-        self.seen = 0
-
-    def update(self, state: "State", nodes: Ints | slice) -> None:
-        problem = state.problem
-        free = state.free[nodes]
-        left = free - self._needs
-        slots = np.full(len(free), self._count, dtype=np.int64)
-        for resource in self._wanted.tolist():
-            slots = np.minimum(slots, free[:, resource] // self._needs[resource])
-        slots[~problem.schedulable[nodes]] = 0
-        self.slots[nodes] = slots = np.maximum(slots, 0)
-        self.fits[nodes] = slots > 0
-        used = problem.capacity[nodes] - left
-        self.share[nodes] = (used / problem.divisors[nodes]).max(axis=1, initial=0.0)
-        short = (left < problem.keep_free).any(axis=1)
-        spoilt = (state.touched[nodes] > 0) & (free < problem.keep_free).any(axis=1)
-        self.spoils[nodes] = short & ~spoilt
+    def __init__(self, problem: Problem, per_node: Counts, group: int) -> None:
+        counters = problem.counters_of[group]
+        row_of = per_node.row_of
+        self.rows = np.array([row_of[c] for c in counters if c in row_of], dtype=np.int64)
+        self.wide = [c for c in counters if c not in row_of]
+        self.counters = np.array(counters, dtype=np.int64)
+        self.families = np.array(problem.families_of[group], dtype=np.int64)
+        self.affected = {i for i, _, _ in problem.inflicting[group]}
+        self.affected.update(problem.families_of[group])
 
 
 class State:
@@ -48,18 +38,28 @@ class State:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.free = problem.free.copy(order="K")
-        self.counts: list[Ints] = [counts.copy() for counts in problem.live_counts]
-        self.subjects: list[Ints] = [subjects.copy() for subjects in problem.live_subjects]
-        self.count_version = [0] * len(problem.counters)
-        self.subject_version = [0] * len(problem.live)
+        self._per_node = Counts(problem)
+        row_of = self._per_node.row_of
+        self.counts: list[Ints] = [
+            self._per_node.held[row_of[number]] if number in row_of else counts.copy()
+            for number, counts in enumerate(problem.live_counts)
+        ]
+        self.subjects: list[Ints] = list(self._per_node.subjects)
+        self.count_version = np.zeros(len(problem.counters), dtype=np.int64)
+        self.subject_version = np.zeros(len(problem.live), dtype=np.int64)
         self.assigned: dict[tuple[int, int], int] = {}
         """(number of the group in the problem, node) to how many containers."""
         self.members: dict[int, Ints] = {}
         """How many of a group's containers each node holds, for the groups that are entered."""
+        self._assigned_of = [0] * len(problem.groups)
+        self._misses: dict[int, tuple[float, Ints]] = {}
+        self._stale = set(range(len(problem.live)))
+        """Live families whose misses have to be worked out anew."""
         self.touched = np.zeros(problem.size, dtype=np.int64)
         self._log: list[int] = []
         """Nodes in the order of changes to them."""
-        self._views: dict[int, _View] = {}
+        self._views: dict[tuple[int, ...], View] = {}
+        self._local: dict[tuple[int, frozenset[int]], LocalCosts] = {}
         self._own: dict[int, tuple[tuple[int, ...], Floats]] = {}
         self._inflicted: dict[tuple[int, frozenset[int]], tuple[tuple[int, ...], Floats]] = {}
         self.baseline = {
@@ -78,10 +78,13 @@ class State:
             del self.assigned[key]
         if group in self.members:
             self.members[group][node] += times
+        self._assigned_of[group] += times
         self.free[node] -= problem.needs[group] * times
         self.touched[node] += times
         self._log.append(node)
-        for counter in problem.counters_of[group]:
+        touched = self._touches[group]
+        self._per_node.held[touched.rows, node] += times
+        for counter in touched.wide:
             set_group = problem.set_groups[problem.counters[counter].group]
             counts = self.counts[counter]
             if set_group.single is not None:
@@ -90,10 +93,17 @@ class State:
                     counts[name] += times
             else:
                 counts[list(set_group.sets_of[node])] += times
-            self.count_version[counter] += 1
-        for family in problem.families_of[group]:
-            self.subjects[family][node] += times
-            self.subject_version[family] += 1
+        self.count_version[touched.counters] += 1
+        self._per_node.subjects[touched.families, node] += times
+        self.subject_version[touched.families] += 1
+        self._stale |= touched.affected
+
+    @cached_property
+    def _touches(self) -> list["_Touched"]:
+        return [
+            _Touched(self.problem, self._per_node, group)
+            for group in range(len(self.problem.groups))
+        ]
 
     def take(self, app: int) -> dict[tuple[int, int], int]:
         """Take an app's containers away; returns where they were."""
@@ -107,18 +117,53 @@ class State:
         for (group, node), times in held.items():
             self.place(group, node, times)
 
-    def _view(self, group: int) -> "_View":
+    def _view(self, group: int) -> View:
         """What one more container of a group would mean for each node, brought up to date where
         nodes have changed."""
-        view = self._views.get(group)
+        alike = self._alike[group]
+        view = self._views.get(alike)
         if view is None:
-            view = self._views[group] = _View(self.problem, group)
-            view.update(self, slice(None))
+            view = self._views[alike] = View(self.problem, group)
+            view.update(self.free, self.touched, slice(None))
+        elif view.seen == len(self._log) - 1:
+            view.update_one(self.free, self.touched, self._log[-1])
         elif view.seen < len(self._log):
-            changed = self._log[view.seen :]
-            view.update(self, np.array(sorted(set(changed)), dtype=np.int64))
+            view.update(self.free, self.touched, self._changed(view.seen))
         view.seen = len(self._log)
         return view
+
+    @cached_property
+    def _alike(self) -> list[tuple[int, ...]]:
+        """Groups of the same size and needs have the same key."""
+        needs = self.problem.needs.tolist()
+        return [(group.count, *needs[g]) for g, group in enumerate(self.problem.groups)]
+
+    def _changed(self, seen: int) -> Ints:
+        """Nodes that have changed since the log was so long."""
+        changed = self._log[seen:]
+        if len(changed) == 1:
+            return np.array(changed, dtype=np.int64)
+        return np.array(sorted(set(changed)), dtype=np.int64)
+
+    def local(self, group: int, skip: frozenset[int] = frozenset()) -> LocalCosts:
+        """What one more container of a group costs by the rules that are per node."""
+        key = (group, skip)
+        costs = self._local.get(key)
+        if costs is None:
+            while self._local and (len(self._local) + 1) * self.problem.size > KEPT:
+                del self._local[next(iter(self._local))]
+            costs = LocalCosts(self.problem, self._per_node, group, skip)
+            self._local[key] = costs
+            costs.begin(self.counts)
+        elif costs.seen < len(self._log):
+            costs.update(self.counts, self._changed(costs.seen))
+        costs.seen = len(self._log)
+        return costs
+
+    def room(self, group: int) -> Ints:
+        """How many containers of a group each node takes before they miss rules that are per node,
+        or make others miss them; see ``LocalCosts``."""
+        return self.local(group).with_room(self.counts)
 
     def fits(self, group: int) -> Bools:
         """Schedulable nodes with room for one more container of a group."""
@@ -165,7 +210,7 @@ class State:
         problem = self.problem
         subjects = self.subjects[number]
         total = np.zeros(problem.size)
-        at = np.flatnonzero(subjects)
+        at = subjects.nonzero()[0]
         if not len(at):
             return total
         held = subjects[at]
@@ -256,17 +301,18 @@ class State:
         it would miss of hard rules itself, and by how much it would worsen those of others.
         Live families in ``skip`` do not count towards the first."""
         problem = self.problem
-        soft = np.zeros(problem.size)
-        hard_own = np.zeros(problem.size)
-        hard_others = np.zeros(problem.size)
-        for number in problem.families_of[group]:
+        local = self.local(group, skip)
+        soft = local.soft.copy()
+        hard_own = local.hard_own.copy()
+        hard_others = local.hard_others.copy()
+        for number in self.wide_families_of[group]:
             family = problem.live[number]
             own = self.own(number)
             if number not in skip:
                 soft += family.weight * own
             if family.hard:
                 hard_own += own
-        for number, family, bumped in self.problem.inflicting[group]:
+        for number, family, bumped in self.wide_inflicting[group]:
             change = self.inflicted(number, family, bumped)
             if number not in skip:
                 soft += family.weight * change
@@ -274,15 +320,42 @@ class State:
                 hard_others += np.maximum(change, 0.0)
         return soft, hard_own, hard_others
 
+    @cached_property
+    def wide_families_of(self) -> list[list[int]]:
+        """The families of each group that look further than one node."""
+        problem = self.problem
+        wide = [not is_local(problem, family) for family in problem.live]
+        return [[i for i in own if wide[i]] for own in problem.families_of]
+
+    @cached_property
+    def wide_inflicting(self) -> list[list[tuple[int, Family, frozenset[int]]]]:
+        """Of the families that count each group's containers, those that look further."""
+        problem = self.problem
+        wide = [not is_local(problem, family) for family in problem.live]
+        return [[each for each in own if wide[each[0]]] for own in problem.inflicting]
+
     def weighted_extent(self) -> float:
         """Weighted extents of all live families."""
         total = 0.0
         for number, family in enumerate(self.problem.live):
-            subjects = self.subjects[number]
-            if family.weight and subjects.any():
-                extents = node_extents(self.problem, family, self.counts, placed=True)
-                total += family.weight * float(subjects @ extents)
+            if family.weight:
+                total += family.weight * self.misses(number)[0]
         return total
+
+    def misses(self, number: int) -> tuple[float, Ints]:
+        """The extents of all containers of a live family together, and the nodes of those that
+        miss its rule."""
+        if number in self._stale:
+            subjects = self.subjects[number]
+            at = subjects.nonzero()[0]
+            if len(at):
+                family = self.problem.live[number]
+                extents = node_extents(self.problem, family, self.counts, placed=True, at=at)
+                self._misses[number] = float(subjects[at] @ extents), at[extents > EPSILON]
+            else:
+                self._misses[number] = 0.0, at
+            self._stale.discard(number)
+        return self._misses[number]
 
     def hard_breaches(self) -> list[tuple[int, Ints]]:
         """Live hard families and the nodes on which a new container of theirs misses the rule, or
@@ -312,11 +385,8 @@ class State:
 
     def placed_apps(self) -> set[int]:
         """Apps all of whose containers are assigned."""
-        per_group = [0] * len(self.problem.groups)
-        for (group, _), times in self.assigned.items():
-            per_group[group] += times
         return {
             app
             for app, own in enumerate(self.problem.groups_of)
-            if all(per_group[g] == self.problem.groups[g].count for g in own)
+            if all(self._assigned_of[g] == self.problem.groups[g].count for g in own)
         }
