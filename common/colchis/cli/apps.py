@@ -13,6 +13,7 @@ from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, console_for_people, say, show, table
 from colchis.cli.targets import AppArguments, MaybeAppArgument, Target, TargetArguments
 from colchis.cli.waiting import POLL, TimeoutOption, WaitOption, wait_until
+from colchis.cli.warnings import rules_of, warn_of_groups
 from colchis.client.http import Client, Refusal
 from colchis.errors import ColchisError, InputError, Problem
 from colchis.model.resources import approximate_memory
@@ -53,6 +54,7 @@ def run(
     names = [app.name for app in apps]
     with client(connection) as master:
         master.submit([app_to_dict(app) for app in apps], update=update)
+        warn_of_groups(rules_of(apps), master)
         found = _settle(master, names, timeout if wait else 0.0)
     show(output, {"apps": found}, _apps_tables(found))
     if not wait:

@@ -9,6 +9,8 @@ from rich.table import Table
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
 from colchis.cli.targets import RuleArgument
+from colchis.cli.warnings import warn_of_groups
+from colchis.model.parse import parse_constraint
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +66,7 @@ def add(
         rule["expires"] = expires
     with client(connection) as master:
         master.add_constraints([rule])
+        warn_of_groups([(name or constraint, parse_constraint(constraint))], master)
     say(f"{name or constraint}: in force")
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, show, table
 from colchis.cli.targets import ContainerOption
+from colchis.cli.warnings import labelled, rules_of, rules_on, warn_of_groups
 from colchis.errors import InputError, Problem
 from colchis.model.app import AppSpec
 from colchis.model.change import changes_on, emptied, keep_homes
@@ -60,12 +61,14 @@ def plan(
     if cluster is not None:
         plans = _plan_offline(specs, cluster, chosen, mode, time_limit, seed)
     else:
-        apps = [app_to_dict(app) for app in read_apps(specs)]
+        read = read_apps(specs)
+        apps = [app_to_dict(app) for app in read]
         with client(connection) as master:
             plans = [
                 master.plan(apps, {"algorithm": name, "mode": mode, "time_limit": time_limit})
                 for name in chosen
             ]
+            warn_of_groups(rules_of(read), master)
     if algorithm == "all":
         show(output, {"plans": plans}, _comparison(plans))
     else:
@@ -85,6 +88,7 @@ def _plan_offline(
     from colchis_master.lra import Settings, schedule
 
     snapshot, apps = _read_both(specs, cluster)
+    warn_of_groups([*rules_of(apps), *labelled(snapshot.rules)], snapshot)
     settings = Settings(mode=mode, time_limit=time_limit)
     found = changes_on(snapshot, apps)
     before = emptied(snapshot, apps, found)
@@ -230,6 +234,7 @@ def explain(
     else:
         with client(connection) as master:
             explanation = master.explain(container)
+            warn_of_groups(rules_on(ident.app, master), master)
     show(output, explanation, _explanation_tables(explanation))
 
 
@@ -238,6 +243,9 @@ def _explain_offline(specs: list[Path], cluster: Path, ident: ContainerId) -> di
     from colchis_master.lra import explain as explain_on
 
     snapshot, apps = _read_both(specs, cluster)
+    bearing = [rule for rule in snapshot.rules if rule.app in (None, ident.app)]
+    own = [app for app in apps if app.name == ident.app]
+    warn_of_groups([*rules_of(own), *labelled(bearing)], snapshot)
     try:
         return explain_on(snapshot, apps, ident).to_contract()
     except UnknownContainerError:

@@ -1,8 +1,11 @@
 """Requests of users and operators. Each is refused wholly, or wholly done."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from colchis.model.app import AppSpec, Kind
+from colchis.model.constraints import Rule
+from colchis.semantics.groups import known_groups, unknown_groups
 from colchis_master.core.containers import Containers, failed, without_command
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import (
@@ -80,6 +83,7 @@ class Apps:
         state.apps[spec.name] = app
         state.persist(app.record())
         state.emit("app", f"{spec.name} is submitted", app=spec.name)
+        self._warn_of_groups(spec.rules, spec.name)
         reasons = self._never(spec)
         if reasons:
             refuse(state, app, reasons)
@@ -139,6 +143,13 @@ class Apps:
         app.specs = {number: app.specs[number] for number in used}
         state.persist(app.record())
         state.emit("app", f"{spec.name} is updated", app=spec.name)
+        self._warn_of_groups(spec.rules, spec.name)
+
+    def _warn_of_groups(self, rules: Sequence[Rule], app: str = "") -> None:
+        """Tell of rules over node groups that no node is in."""
+        known = known_groups(node.facts.groups for node in self._state.nodes.values())
+        for text in unknown_groups([(rule.label, rule.constraint) for rule in rules], known):
+            self._state.emit("rule", f"the rule {text}", app=app)
 
     def remove(self, event: Remove) -> None:
         """End an app; it is gone once all its containers are."""
@@ -236,6 +247,7 @@ class Apps:
         for rule in event.rules:
             state.add_rule(state.constraints.add(rule, now), event.wall)
             state.emit("rule", f"the rule {rule.label} is in force")
+        self._warn_of_groups(event.rules)
         state.answer(event.request, {"constraints": labels})
 
     def remove_rule(self, event: RemoveRule) -> None:

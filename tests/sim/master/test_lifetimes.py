@@ -178,3 +178,19 @@ def test_a_lost_node_and_what_it_leads_to() -> None:
     world.run_until(lambda: len({node for node, _ in world.placements().values()}) == 1)
     world.run_until(lambda: is_running(world))
     assert missed(world) == [ALONE] * 2
+
+
+def test_a_rule_over_a_node_group_that_no_node_has_is_in_force_and_told_of() -> None:
+    world = World()
+    up(world, spec(rules=("{web, {web, 0, 9}, rack}", "{web, {web, 0, 9}, racks}"), hard=False))
+    add(world, "{web, {web, 0, 9}, zone}", "far")
+    told = [(e.app, e.text) for e in world.emitted if e.event == "rule" and "no node" in e.text]
+    known = "known: cluster, node, rack"
+    assert told == [
+        (
+            "web",
+            "the rule {web, {web, 0, 9}, racks}: no node has a group of type 'racks'; " + known,
+        ),
+        ("", f"the rule far: no node has a group of type 'zone'; {known}"),
+    ]
+    assert sorted(set(missed(world))) == ["far", "{web, {web, 0, 9}, racks}"]

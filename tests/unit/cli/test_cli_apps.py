@@ -199,3 +199,27 @@ def test_a_connection_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["connection.json"]
     with pytest.raises(InputError, match="colchis up"):
         read_connection(tmp_path / "none.json")
+
+
+def test_rules_over_a_node_group_that_no_node_has_are_told_of(
+    live: FakeControl, files: Path
+) -> None:
+    text = "{w, {w, 0, 1}, racks}"
+    (files / "racks.yaml").write_text(
+        f'app: web\ngroups: {{w: {{tags: [w], command: [sleep]}}}}\nconstraints: ["{text}"]\n'
+    )
+    of_app = (
+        f"warning: web: {text}: no node has a group of type 'racks'; known: cluster, node, rack"
+    )
+    ran = colchis("run", "racks.yaml", "-o", "json")
+    assert ran.code == 0
+    assert of_app in ran.err.splitlines()
+    assert [app["app"] for app in ran.json["apps"]] == ["web"]
+    planned = colchis("plan", "racks.yaml", "-o", "json")
+    assert (planned.err, planned.json["algorithm"]) == (f"{of_app}\n", "ilp")
+    added = colchis("constraint", "add", "{x, {x, 0, 1}, zone}", "--name", "far")
+    assert added.code == 0
+    of_operator = "warning: far: no node has a group of type 'zone'; known: cluster, node, rack"
+    assert of_operator in added.err.splitlines()
+    explained = colchis("explain", "web/w/0", "-o", "json")
+    assert (explained.err, explained.json["container"]) == (f"{of_operator}\n", "web/w/0")

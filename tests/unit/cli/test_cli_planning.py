@@ -51,6 +51,34 @@ def test_a_plan_name_for_name() -> None:
     assert {v["constraint"] for v in found["violations"]} == {"apart"}
 
 
+RACKS = """\
+app: web
+groups: {w: {count: 1, tags: [w], resources: {cpus: 1, memory: 1GiB}}}
+constraints: ["{w, {w, 0, 0}, racks} | {w, {w, 0, 0}, node}", "{w, {w, 0, 3}, rack}"]
+"""
+NO_RACKS = "warning: {}: no node has a group of type 'racks'; known: cluster, node, rack\n"
+
+
+def test_a_rule_over_a_node_group_that_no_node_has_is_told_of(files: Path) -> None:
+    (files / "racks.yaml").write_text(RACKS)
+    warning = NO_RACKS.format("web: {w, {w, 0, 0}, racks} | {w, {w, 0, 0}, node}")
+    planned = colchis("plan", "--cluster", "cluster.yaml", "racks.yaml", "-o", "json")
+    assert (planned.code, planned.err) == (0, warning)
+    assert list(planned.json)[: len(PLAN_KEYS)] == PLAN_KEYS
+    explained = colchis(
+        *("explain", "--cluster", "cluster.yaml", "racks.yaml", "--container", "web/w/0"),
+        *("-o", "json"),
+    )
+    assert (explained.code, explained.err) == (0, warning)
+    assert explained.json["container"] == "web/w/0"
+    with (files / "cluster.yaml").open("a") as cluster:
+        cluster.write('constraints: [{name: far, constraint: "{x, {x, 0, 1}, zone}"}]\n')
+    both = colchis("plan", "--cluster", "cluster.yaml", "racks.yaml", "--algorithm", "all")
+    assert both.err == warning + NO_RACKS.format("far").replace("racks", "zone")
+    (files / "empty.yaml").write_text("nodes: []\n")
+    assert colchis("plan", "--cluster", "empty.yaml", "racks.yaml").err == ""
+
+
 RUNNING = """\
 nodes:
   - {name: n1, cpus: 8, memory: 16GiB}
