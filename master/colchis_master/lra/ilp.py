@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from colchis_master.lra.bounds import Bounds, least_extent, most_rest
 from colchis_master.lra.configurations import Configurations, TooManyError
+from colchis_master.lra.gaps import TOLERANCE, Limits, limits, relative
 from colchis_master.lra.greedy import Greedy, Style, rest_worth, worth
-from colchis_master.lra.highs import NoSolutionError, SolverFailedError
+from colchis_master.lra.highs import Answer, NoSolutionError, SolverFailedError
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.model import Model
 from colchis_master.lra.moves import Mover
@@ -23,11 +24,12 @@ from colchis_master.lra.solver import Solver
 from colchis_master.lra.state import State
 
 Clock = Callable[[], float]
+_Row = tuple[list[tuple[Any, float]], float]
+"""Terms that come to at most a limit."""
 SMALL = 600
 """Columns up to which a proven optimum is asked for where no gap is set."""
 CLOSE = 0.01
 """The gap that is good enough beyond."""
-TOLERANCE = 1e-7
 HASTY, PATIENT = 8, 30
 """Tries without a gain after which the search for a better heuristic plan ends."""
 HASTY_MOVES, PATIENT_MOVES = 60, 200
@@ -92,51 +94,6 @@ def heuristic_plans(bounds: Bounds, clock: Clock, started: float, end: float) ->
     Improver(problem, settings, states[0], rng, stop).run(good_enough, PATIENT)
     Mover(problem, settings, states[0], rng, stop).run(good_enough, PATIENT_MOVES)
     return states
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is proven without a search, beside what a plan reaches."""
-
-    apps: int
-    extent: float
-    rest: float
-    gap: float
-    total: float
-    """Bound on the weighted sum."""
-
-
-def limits(bounds: Bounds, state: State) -> Limits:
-    """Bounds for the mode, and the gap of a plan to them: that of the first part of the strict
-    order that is not proven, or of the weighted sum."""
-    problem, settings = bounds.problem, bounds.settings
-    apps = bounds.apps
-    placed = state.placed_apps()
-    ordered = settings.ordered
-    extent = bounds.extent(placed if ordered else set())
-    rest = bounds.rest
-    k, m = max(1, len(problem.apps)), max(1, problem.instances)
-    weights = settings.weights
-    total = weights.placed * apps / k - weights.violations * extent / m + rest
-    if not ordered:
-        reached = worth(state, settings)[0]
-        gap = relative(total - reached, reached, total)
-    elif len(placed) < apps:
-        gap = relative(apps - len(placed), len(placed), apps)
-    elif (missed := state.weighted_extent()) > extent + TOLERANCE:
-        gap = relative(missed - extent, missed, extent)
-    else:
-        reached = rest_worth(state, settings)
-        gap = relative(rest - reached, reached, rest)
-    return Limits(apps, extent, rest, gap, total)
-
-
-def relative(distance: float, value: float, bound: float) -> float:
-    """The distance of a value from its bound, as a share of the larger of the two, or of itself
-    where they differ in sign; differences within tolerance are none."""
-    if distance <= TOLERANCE:
-        return 0.0
-    return distance / max(abs(value), abs(bound), distance)
 
 
 def solve(
@@ -356,51 +313,54 @@ class _Phases:
     def _ceiling(self) -> float:
         """Improve the best plan; returns a proven bound on the weighted sum."""
         known = self._found.total
-        tried: list[tuple[list[tuple[Any, float]], float]] = []
+        all_instances = self._problem.instances
+        others: list[_Row] = []
+        """Rows that leave out the sets of apps looked at so far."""
         highest = -math.inf
+        """Bound over those sets."""
         while True:
             try:
-                answer = self._solver.minimise(
-                    self._sum_terms(self._problem.instances), self._gap, tried
-                )
+                answer = self._best_sum(all_instances, others)
             except NoSolutionError:
                 return max(highest, worth(self._best, self._settings)[0])
             if answer is None or not self._exact:
-                if answer is not None:
-                    self._adopt(self._model.assigned(answer.columns))
                 return known
-            assigned = self._model.assigned(answer.columns)
-            self._adopt(assigned)
-            ceiling = -answer.bound + self._sum_constant(self._problem.instances)
             placed = {
                 app for app, v in enumerate(self._model.placed) if answer.columns[v.index] > 0.5
             }
-            own = self._problem.instances_with(placed)
-            exact_for_set = own == self._problem.instances
-            if not exact_for_set:
-                fixed = [
-                    ([(v, -1.0 if app in placed else 1.0)], -1.0 if app in placed else 0.0)
-                    for app, v in enumerate(self._model.placed)
-                ]
-                again = self._solver.minimise(self._sum_terms(own), self._gap, fixed)
-                if again is None:
-                    return min(known, max(highest, ceiling))
-                self._adopt(self._model.assigned(again.columns))
-                highest = max(highest, -again.bound + self._sum_constant(own))
-            else:
-                highest = max(highest, ceiling)
-            value = worth(self._best, self._settings)[0]
-            if not answer.finished or ceiling <= value + TOLERANCE or exact_for_set:
+            ceiling = self._sum_bound(answer, all_instances)
+            instances = self._problem.instances_with(placed)
+            if instances == all_instances:
                 return min(known, max(highest, ceiling))
-            tried.append(
-                (
-                    [
-                        (v, 1.0 if app in placed else -1.0)
-                        for app, v in enumerate(self._model.placed)
-                    ],
-                    len(placed) - 1.0,
-                )
-            )
+            again = self._best_sum(instances, self._just(placed))
+            if again is None:
+                return min(known, max(highest, ceiling))
+            highest = max(highest, self._sum_bound(again, instances))
+            if not answer.finished or ceiling <= worth(self._best, self._settings)[0] + TOLERANCE:
+                return min(known, max(highest, ceiling))
+            others.append(self._not_just(placed))
+
+    def _best_sum(self, instances: int, rows: Sequence[_Row]) -> Answer | None:
+        """The best weighted sum with an m, adopted where it is better."""
+        answer = self._solver.minimise(self._sum_terms(instances), self._gap, rows)
+        if answer is not None:
+            self._adopt(self._model.assigned(answer.columns))
+        return answer
+
+    def _just(self, placed: set[int]) -> list[_Row]:
+        """Rows that place just these apps."""
+        signs = [-1.0 if app in placed else 1.0 for app in range(len(self._model.placed))]
+        return [
+            ([(v, sign)], min(sign, 0.0)) for v, sign in zip(self._model.placed, signs, strict=True)
+        ]
+
+    def _not_just(self, placed: set[int]) -> _Row:
+        """A row that any other set of apps keeps."""
+        terms = [(v, 1.0 if app in placed else -1.0) for app, v in enumerate(self._model.placed)]
+        return terms, len(placed) - 1.0
+
+    def _sum_bound(self, answer: Answer, instances: int) -> float:
+        return -answer.bound + self._sum_constant(instances)
 
     def _sum_terms(self, instances: int) -> list[tuple[Any, float]]:
         weights, model = self._settings.weights, self._model

@@ -14,8 +14,9 @@ from dataclasses import replace
 
 from colchis.semantics.checker import with_assignments
 from colchis_master.lra.bounds import Bounds
+from colchis_master.lra.gaps import limits
 from colchis_master.lra.greedy import Greedy, Stop, worth
-from colchis_master.lra.ilp import CLOSE, PATIENT, RESERVE, Clock, Solution, limits, solve
+from colchis_master.lra.ilp import CLOSE, PATIENT, RESERVE, Clock, Solution, solve
 from colchis_master.lra.improve import Improver
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import assignments_of

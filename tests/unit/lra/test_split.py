@@ -14,7 +14,7 @@ from colchis.model.cluster import Cluster, Node
 from colchis.model.resources import Resources
 from colchis_master.lra import Settings, evaluate, schedule
 from colchis_master.lra.bounds import Bounds
-from colchis_master.lra.ilp import limits, relative
+from colchis_master.lra.gaps import limits, relative
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import assignments_of
 from colchis_master.lra.split import is_large, solve_split

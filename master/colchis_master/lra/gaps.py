@@ -1,0 +1,54 @@
+"""How far a plan is from what no plan can better."""
+
+from dataclasses import dataclass
+
+from colchis_master.lra.bounds import Bounds
+from colchis_master.lra.greedy import rest_worth, worth
+from colchis_master.lra.state import State
+
+TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is proven without a search, beside what a plan reaches."""
+
+    apps: int
+    extent: float
+    rest: float
+    gap: float
+    total: float
+    """Bound on the weighted sum."""
+
+
+def limits(bounds: Bounds, state: State) -> Limits:
+    """Bounds for the mode, and the gap of a plan to them: that of the first part of the strict
+    order that is not proven, or of the weighted sum."""
+    problem, settings = bounds.problem, bounds.settings
+    apps = bounds.apps
+    placed = state.placed_apps()
+    ordered = settings.ordered
+    extent = bounds.extent(placed if ordered else set())
+    rest = bounds.rest
+    k, m = max(1, len(problem.apps)), max(1, problem.instances)
+    weights = settings.weights
+    total = weights.placed * apps / k - weights.violations * extent / m + rest
+    if not ordered:
+        reached = worth(state, settings)[0]
+        gap = relative(total - reached, reached, total)
+    elif len(placed) < apps:
+        gap = relative(apps - len(placed), len(placed), apps)
+    elif (missed := state.weighted_extent()) > extent + TOLERANCE:
+        gap = relative(missed - extent, missed, extent)
+    else:
+        reached = rest_worth(state, settings)
+        gap = relative(rest - reached, reached, rest)
+    return Limits(apps, extent, rest, gap, total)
+
+
+def relative(distance: float, value: float, bound: float) -> float:
+    """The distance of a value from its bound, as a share of the larger of the two, or of itself
+    where they differ in sign; differences within tolerance are none."""
+    if distance <= TOLERANCE:
+        return 0.0
+    return distance / max(abs(value), abs(bound), distance)
