@@ -99,6 +99,9 @@ class Cut(Struct, frozen=True, tag=8, array_like=True):
     attempt: Count
 
 
+READ = 2**16
+"""Bytes read at once; memory for much more is not had for nothing."""
+
 FromSlot = Ready | Parked | Returned | Raised | Unwound | Starved | Part | Cut
 
 _encoder = msgspec.msgpack.Encoder()
@@ -139,7 +142,7 @@ class SlotEnd:
                     message = _to_slot.decode(memoryview(buffer)[LENGTH.size : end].tobytes())
                     del buffer[:end]
                     return message
-            data = self._socket.recv(1 << 18)
+            data = self._socket.recv(READ)
             if not data:
                 raise ChannelError("the supervisor is gone")
             buffer += data
@@ -189,7 +192,7 @@ class SupervisorEnd:
     def receive(self) -> Iterator[FromSlot]:
         """Every message that has arrived; raises ChannelError at nonsense or an end."""
         try:
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(READ)
         except BlockingIOError:
             return
         except OSError as error:

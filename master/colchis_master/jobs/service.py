@@ -30,10 +30,12 @@ MESSAGES: Codec[ask.FromClient | wire.FromExecutor] = Codec(
 FROM_EXECUTOR = get_args(wire.FromExecutor)
 EXECUTOR_KEYS = "executor/"
 Taker = Callable[[bytes, Any, float], None]
+MAY_WAIT = (ask.Accepted, ask.TaskDone)
+"""What tells a client of a job that goes on."""
 TURN = 256
 """Messages taken in from each side before the core's decisions are sent."""
 HOLD = 0.002
-"""Seconds that results of a job that goes on wait for others to travel with."""
+"""Seconds that :data:`MAY_WAIT` does, for others to travel with."""
 TICK = 1.0
 """Seconds between looks for silent peers."""
 
@@ -98,6 +100,7 @@ class JobService:
         self._journal = journal
         self._stopping = False
         self._results_due: float | None = None
+        self._released: list[str] = []
         self.dropped = 0
         """Messages that were none, or came from nobody known."""
         self._requests: dict[type, Callable[[str, Any, float], None]] = {
@@ -107,7 +110,7 @@ class JobService:
             ),
             ask.Submit: core.jobs.submit,
             ask.CancelJob: lambda _, message, __: core.jobs.cancel(message.job),
-            ask.Release: lambda _, message, __: core.jobs.release(message.job),
+            ask.Release: lambda _, message, __: self._released.append(message.job),
             ask.ResultLost: lambda _, message, __: core.jobs.result_lost(message),
             ask.Query: self._query,
             ask.Bye: lambda name, _, __: core.clients.left(name),
@@ -143,6 +146,12 @@ class JobService:
                 if now >= tick:
                     tick = now + TICK
             self._send(core.take(now), now)
+            if self._released:
+                # They come along with what somebody waits for, and can wait themselves.
+                for job in self._released:
+                    core.jobs.release(job)
+                self._released.clear()
+                self._send(core.take(now), now)
         # Executors are containers: they outlive the service, and wait for its successor.
         self._executors.flush()
         self._clients.flush()
@@ -207,7 +216,7 @@ class JobService:
                 self._executors.send(one.executor, wire.TO_EXECUTOR.encode(one.message))
             elif isinstance(one, ToClient):
                 self._clients.send(one.client, ask.TO_CLIENT.encode(one.message))
-                if not isinstance(one.message, ask.TaskDone):
+                if not isinstance(one.message, MAY_WAIT):
                     self._results_due = 0.0
                 elif self._results_due is None:
                     self._results_due = now + HOLD
