@@ -94,6 +94,8 @@ class Books:
         """When the present turn began, monotonic seconds."""
         self.jobs: dict[str, Job] = {}
         self.tasks: dict[str, tuple[Job, Task]] = {}
+        self.behind: dict[str, Job] = {}
+        """Jobs with tasks that could be handed to the scheduler and are not yet."""
         self.executors: dict[str, Executor] = {}
         self.clients: dict[str, Client] = {}
         self.functions = Functions()

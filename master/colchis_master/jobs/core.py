@@ -15,7 +15,7 @@ from colchis.wire.work import MAX_LOT, Input, Work
 from colchis_master.jobs.books import Attempt, Books, Output, Place, ToClient, ToExecutor
 from colchis_master.jobs.clients import Clients
 from colchis_master.jobs.executors import Executors
-from colchis_master.jobs.graph import Jobs, inputs_of
+from colchis_master.jobs.graph import PIECE, Jobs, inputs_of
 from colchis_master.jobs.state import Job, Task
 from colchis_master.jobs.state import TaskState as JobTaskState
 from colchis_master.tasks import events as sched
@@ -38,7 +38,8 @@ class JobCore:
 
     ``patience`` is how long an executor, and ``client_patience`` how long a client, may be silent
     before it is given up; ``now`` is monotonic seconds everywhere. After any number of calls to
-    ``jobs``, ``executors`` and ``clients``, :meth:`take` has what follows from them.
+    ``jobs``, ``executors`` and ``clients``, :meth:`take` has what follows from them. A large job is
+    taken in piece by piece, so that urgent ones need not wait for the whole.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class JobCore:
         epoch: int,
         patience: float = 10.0,
         client_patience: float = 30.0,
+        piece: int = PIECE,
     ) -> None:
         self.books = Books(epoch)
-        self.jobs = Jobs(self.books)
+        self.jobs = Jobs(self.books, piece)
         self.executors = Executors(self.books, self.jobs)
         self.clients = Clients(self.books, self.jobs)
         self._scheduler = scheduler
@@ -64,6 +66,15 @@ class JobCore:
             return []
         self.books.out = []
         return out
+
+    @property
+    def behind(self) -> bool:
+        """Whether :meth:`go_on` is wanted, once others have had their turn."""
+        return bool(self.books.behind)
+
+    def go_on(self) -> None:
+        """Take in more of a large job."""
+        self.jobs.go_on()
 
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""

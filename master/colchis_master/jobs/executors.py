@@ -265,7 +265,7 @@ class Executors:
         self._tell_failed(attempt, retry=False)
         if job.over:
             return
-        task.turn(Turn.LOSE_INPUT)
+        job.stages[task.stage].set_back(task, Turn.LOSE_INPUT)
         for earlier in job.stages[task.stage].after:
             self._jobs.lose_key(job, job.stages[earlier], message.key)
         self._jobs.hand_over(job)

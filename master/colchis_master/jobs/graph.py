@@ -1,7 +1,8 @@
 """Jobs as graphs: which tasks can be handed to the scheduler, and what is lost and made anew."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
@@ -10,15 +11,18 @@ from colchis_master.jobs.books import Books, Forget, Keep, ToClient, ToExecutor
 from colchis_master.jobs.state import Job, Stage, Task, TaskState, Turn, problems
 from colchis_master.tasks import events as sched
 
+PIECE = 256
+"""Tasks given to the scheduler at once: some milliseconds, then others have their turn."""
 LOCAL_BYTES = 64 * 2**10
 """A task prefers the executor that holds this much or more of its input."""
 
 
 class Jobs:
-    """Begins, continues and ends jobs."""
+    """Begins, continues and ends jobs; ``piece`` tasks are given to the scheduler at once."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, piece: int = PIECE) -> None:
         self._books = books
+        self._piece = piece
 
     def submit(self, client: str, spec: ask.Submit, now: float, *, journal: bool = True) -> None:
         """Take a job on, or reject it with every reason."""
@@ -52,11 +56,23 @@ class Jobs:
         self.hand_over(job)
 
     def hand_over(self, job: Job) -> None:
-        """Give the scheduler every task whose inputs have all come; end the job after the last."""
+        """Give the scheduler the tasks whose inputs have all come; end the job after the last.
+
+        No more than a piece of them at once: the job is *behind* where others remain.
+        """
+        left = self._piece
+        self._books.behind.pop(job.id, None)
         for stage in job.stages:
             if stage.complete or not all(job.stages[number].complete for number in stage.after):
                 continue
-            waiting = [task for task in stage.tasks if task.state is TaskState.WAITING]
+            waiting = list(islice(_waiting(stage), left + 1))
+            more = len(waiting) > left
+            if more:
+                self._books.behind[job.id] = job
+                stage.first = waiting.pop().index
+            else:
+                stage.first = len(stage.tasks)
+            left -= len(waiting)
             if not waiting:
                 continue
             specs = []
@@ -73,10 +89,19 @@ class Jobs:
                     job.spec.priority,
                     tuple(specs),
                     job.spec.weight,
+                    more,
                 )
             )
         if all(stage.complete for stage in job.stages):
             self.end(job, "finished", None)
+
+    def go_on(self) -> None:
+        """Hand over more of the most urgent job that is behind, of several the earliest."""
+        behind = [job for job in self._books.behind.values() if not job.over]
+        if behind:
+            self.hand_over(min(behind, key=lambda job: (job.spec.priority, job.submitted)))
+        else:
+            self._books.behind.clear()
 
     def fetch_early(self, job: Job, stage: Stage, results: list[Input]) -> None:
         """Have a large result fetched to where the next stage will probably read it.
@@ -122,6 +147,7 @@ class Jobs:
         job.state = state
         job.failure = failure
         job.ended = self._books.now
+        self._books.behind.pop(job.id, None)
         if state != "finished":
             self._books.tell(sched.JobCancelled(self._books.id(), job.id))
             for stage in job.stages:
@@ -184,7 +210,7 @@ class Jobs:
             self.hand_over(job)
 
     def _lose_result(self, stage: Stage, task: Task) -> None:
-        task.turn(Turn.LOSE_RESULT)
+        stage.set_back(task, Turn.LOSE_RESULT)
         task.results = None
         stage.left += 1
 
@@ -198,8 +224,13 @@ class Jobs:
     def set_back(self, job: Job, task: Task) -> None:
         failed = sched.TaskFailed(self._books.id(), task.id, task.number, retry=False)
         self._books.tell(failed)
-        task.turn(Turn.LOSE_INPUT)
+        job.stages[task.stage].set_back(task, Turn.LOSE_INPUT)
         self.hand_over(job)
+
+
+def _waiting(stage: Stage) -> Iterator[Task]:
+    tasks = islice(stage.tasks, stage.first, None)
+    return (task for task in tasks if task.state is TaskState.WAITING)
 
 
 def inputs_of(job: Job, stage: Stage, task: Task) -> list[Input] | None:

@@ -134,7 +134,7 @@ class JobService:
             wakeup = core.next_wakeup()
             due = tick if wakeup is None else min(tick, wakeup)
             first = due if self._results_due is None else min(due, self._results_due)
-            wait = max(0.0, first - time.monotonic())
+            wait = 0.0 if core.behind else max(0.0, first - time.monotonic())
             arrived = poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
             for socket, _ in arrived:
@@ -151,6 +151,9 @@ class JobService:
                 for job in self._released:
                     core.jobs.release(job)
                 self._released.clear()
+                self._send(core.take(now), now)
+            if core.behind:
+                core.go_on()
                 self._send(core.take(now), now)
         # Executors are containers: they outlive the service, and wait for its successor.
         self._executors.flush()

@@ -85,9 +85,16 @@ class Stage:
     tasks: list[Task]
     left: int
     after: tuple[int, ...]
+    first: int = 0
+    """No task before this one is waiting."""
     before: list[int] = field(default_factory=list)
     held: dict[int, Counter[str]] = field(default_factory=dict)
     """Bytes of each result's bucket by the address that holds them."""
+
+    def set_back(self, task: Task, turn: Turn) -> None:
+        """Let one of its tasks wait again."""
+        task.turn(turn)
+        self.first = min(self.first, task.index)
 
     @property
     def complete(self) -> bool:

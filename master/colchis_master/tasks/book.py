@@ -196,9 +196,17 @@ class Book:
         return executor
 
     def _forget(self, task: Task) -> None:
-        stage = task.stage
-        del self.tasks[task.id], stage.tasks[task.id]
-        if not stage.tasks:
+        del self.tasks[task.id], task.stage.tasks[task.id]
+        self.tidy(task.stage)
+
+    def close(self, stage: Stage) -> None:
+        """No further tasks will come."""
+        stage.more = False
+        self.tidy(stage)
+
+    def tidy(self, stage: Stage) -> None:
+        """Forget a stage that has no tasks, and will have none."""
+        if not stage.tasks and not stage.more:
             del stage.job.stages[stage.name]
             if not stage.job.stages:
                 del self.jobs[stage.job.name]

@@ -66,7 +66,8 @@ class TaskSpec:
 class StageSubmitted:
     """Tasks whose inputs are ready. ``weight`` is the job's share under the policy ``fair``.
 
-    The same stage may be submitted again with further tasks (lost results made anew).
+    The same stage may be submitted again with further tasks (lost results made anew, or the rest of
+    many). With ``more`` that will be soon: until then the stage keeps its place in the queue.
     """
 
     id: str
@@ -75,6 +76,7 @@ class StageSubmitted:
     priority: int
     tasks: tuple[TaskSpec, ...]
     weight: float = 1.0
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Stage:
     tasks: dict[str, "Task"] = field(default_factory=dict)
     pending: OrderedDict[str | None, OrderedDict[str, "Task"]] = field(default_factory=OrderedDict)
     waiting: int = 0
+    more: bool = False
+    """Whether further tasks will come."""
 
     def __str__(self) -> str:
         return f"{self.job.name}/{self.name}"

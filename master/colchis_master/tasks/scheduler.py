@@ -174,15 +174,15 @@ class TaskScheduler:
     def _submitted(self, event: ev.StageSubmitted) -> None:
         _check_weight(event)
         specs = {spec.task: spec for spec in event.tasks if spec.task not in self.book.tasks}
-        if not specs:
-            return
         stage = self.book.stage(event.job, event.stage, event.priority, event.weight)
+        stage.more = event.more
         tasks = []
         for spec in specs.values():
             memory = max(0, spec.memory_bytes)
             task = self.book.add(stage, spec.task, memory, spec.prefer or None, spec.attempt)
             self._tell(task, "submitted", f"stage {stage}, priority {stage.priority}")
             tasks.append(task)
+        self.book.tidy(stage)
         self._queued += [(task, self._cause) for task in tasks]
 
     def _ended(
@@ -249,7 +249,10 @@ class TaskScheduler:
         job = self.book.jobs.get(name)
         if job is None:
             return
-        for task in [task for stage in job.stages.values() for task in stage.tasks.values()]:
+        tasks = [task for stage in job.stages.values() for task in stage.tasks.values()]
+        for stage in list(job.stages.values()):
+            self.book.close(stage)
+        for task in tasks:
             if task.cancelled:
                 continue
             task.cancelled = True

@@ -11,6 +11,7 @@ from colchis.wire import tasks as wire
 from colchis.wire.work import PROTOCOL, Failure, Stored
 from colchis_master.jobs.books import Keep, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
+from colchis_master.jobs.graph import PIECE
 from colchis_master.jobs.state import TRANSITIONS, IllegalTurnError, Task, TaskState, Turn
 from colchis_master.tasks import events as sched
 from colchis_master.tasks.options import Options
@@ -18,12 +19,17 @@ from colchis_master.tasks.scheduler import TaskScheduler
 from tests.unit.jobs.world import BIG, EXPECTED, FUNCTION, World, diamond, ends, results, stage
 
 
-@given(seed=st.integers(0, 10**6), executors=st.integers(1, 3), cores=st.integers(1, 2))
+@given(
+    seed=st.integers(0, 10**6),
+    executors=st.integers(1, 3),
+    cores=st.integers(1, 2),
+    piece=st.sampled_from([1, 2, PIECE]),
+)
 def test_results_are_right_and_come_once_whatever_fails(
-    seed: int, executors: int, cores: int
+    seed: int, executors: int, cores: int, piece: int
 ) -> None:
     rng = random.Random(seed)
-    world = World(executors, cores, rng)
+    world = World(executors, cores, rng, piece)
     submitted = 0
     for _ in range(150):
         choice = rng.random()
@@ -281,3 +287,51 @@ def test_task_goes_to_its_preference_though_another_slot_came_free_by_the_same()
     second = sched.StageSubmitted("2", "j", "b", 2, (sched.TaskSpec("b0", 0, "e1"),))
     (launch,) = core.handle(2, sched.TaskFinished("3", "a0", 1), [second])
     assert isinstance(launch, sched.Launch) and launch.executor == "e1"
+
+
+def test_urgent_job_need_not_wait_for_the_whole_of_a_large_one() -> None:
+    world = World(1, 1, random.Random(0))
+    many = 5000
+    world.submit(ask.Submit("many", "many", 2, [stage("a", many)], [0], 3))
+    for _ in range(2):
+        world.core.go_on()
+        world.take()
+    launch = world.orders["e0"][-1]
+    while world.orders["e0"]:
+        world.obey("e0", world.orders["e0"].popleft())
+    world.submit(ask.Submit("urgent", "urgent", 1, [stage("a", 1)], [0], 3))
+    *_, suspend = world.orders["e0"]
+    assert isinstance(launch, wire.Launch) and isinstance(suspend, wire.Suspend)
+    assert suspend.attempt == launch.attempt
+    tasks = world.core.books.jobs["many"].stages[0].tasks
+    assert sum(task.state is TaskState.READY for task in tasks) == 3 * PIECE
+    world.settle()
+    ended = [message.job for message in world.to_client if isinstance(message, ask.JobEnded)]
+    assert ended == ["urgent", "many"]
+    assert len(results(world, "many")) == many
+
+
+def test_job_that_ends_is_not_gone_on_with() -> None:
+    world = World(1, 1, random.Random(0), piece=2)
+    world.submit(ask.Submit("j", "j", 2, [stage("a", 10)], [0], 3))
+    assert world.core.behind
+    world.core.jobs.cancel("j")
+    world.take()
+    assert not world.core.behind
+    world.core.go_on()
+    world.settle()
+    assert world.core.books.attempts == {}
+
+
+def test_most_urgent_job_goes_on_first_and_then_the_earliest() -> None:
+    world = World(1, 1, random.Random(0), piece=1)
+    for name, priority in (("late", 2), ("later", 2), ("soon", 1)):
+        world.submit(ask.Submit(name, name, priority, [stage("a", 3)], [0], 3))
+    order = []
+    while world.core.behind:
+        before = {name: job.stages[0].first for name, job in world.core.books.jobs.items()}
+        world.core.go_on()
+        world.take()
+        jobs = world.core.books.jobs
+        order += [name for name, job in jobs.items() if job.stages[0].first != before[name]]
+    assert order == ["soon", "soon", "late", "late", "later", "later"]

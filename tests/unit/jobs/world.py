@@ -8,6 +8,7 @@ from colchis.wire import tasks as wire
 from colchis.wire.work import Failure, Input, Stored, Work
 from colchis_master.jobs.books import ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
+from colchis_master.jobs.graph import PIECE
 from colchis_master.tasks.options import Options
 from colchis_master.tasks.scheduler import TaskScheduler
 
@@ -18,9 +19,9 @@ BIG = 10**6
 class World:
     """Executors that work through their orders in any order; results name what they came of."""
 
-    def __init__(self, executors: int, cores: int, rng: random.Random) -> None:
+    def __init__(self, executors: int, cores: int, rng: random.Random, piece: int = PIECE) -> None:
         scheduler = TaskScheduler("lma", Options(), random.Random(0))
-        self.core = JobCore(scheduler, epoch=1, patience=1e9, client_patience=1e9)
+        self.core = JobCore(scheduler, epoch=1, patience=1e9, client_patience=1e9, piece=piece)
         self.rng = rng
         self.now = 0.0
         self.lives: Counter[str] = Counter()
@@ -81,10 +82,15 @@ class World:
         """One thing happens somewhere; False when nothing can."""
         choices = [(name, "order") for name, orders in self.orders.items() if orders]
         choices += [(name, "end") for name, running in self.running.items() if running]
+        if self.core.behind:
+            choices.append(("", "go on"))
         if not choices:
             return False
         name, what = self.rng.choice(choices)
-        if what == "order":
+        if what == "go on":
+            self.core.go_on()
+            self.take()
+        elif what == "order":
             self.obey(name, self.orders[name].popleft())
         else:
             free = [a for a in self.running[name] if a not in self.parked[name]]

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -280,3 +281,29 @@ def test_tasks_that_go_along_are_cancelled_with_their_job() -> None:
     assert core.handle(2, ev.LotAdvanced(new_id(), returned=(("l1", 1),))) == []
     core.handle(3, ev.Killed(new_id(), "l0", 1))
     assert not core.book.tasks
+
+
+def test_stage_keeps_its_place_until_the_rest_of_it_comes() -> None:
+    core = scheduler()
+    first = replace(stage("l", 2, "l0"), more=True)
+    assert names(core.handle(0, first)) == [("Launch", "l0", 1)]
+    assert core.handle(1, ev.TaskFinished(new_id(), "l0", 1)) == []
+    assert names(core.handle(2, stage("m", 2, "m0", "m1"))) == [("Launch", "m0", 1)]
+    assert core.handle(3, stage("l", 2, "l1")) == []
+    orders = core.handle(4, ev.TaskFinished(new_id(), "m0", 1))
+    assert names(orders) == [("Launch", "l1", 1)]
+    core.handle(5, ev.TaskFinished(new_id(), "l1", 1))
+    core.handle(6, ev.TaskFinished(new_id(), "m1", 1))
+    assert core.book.jobs == {}
+
+
+def test_stage_whose_rest_does_not_come_is_forgotten() -> None:
+    core = scheduler()
+    core.handle(0, replace(stage("l", 2, "l0"), more=True))
+    core.handle(1, ev.TaskFinished(new_id(), "l0", 1))
+    core.handle(2, ev.JobCancelled(new_id(), "l"))
+    assert core.book.jobs == {}
+    core.handle(3, replace(stage("m", 2, "m0"), more=True))
+    core.handle(4, ev.JobCancelled(new_id(), "m"))
+    core.handle(5, ev.Killed(new_id(), "m0", 1))
+    assert core.book.jobs == {}
