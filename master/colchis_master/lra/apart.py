@@ -12,6 +12,7 @@ import selectors
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from colchis_master.lra.highs import Answer, Ask, Program, SolverFailedError
@@ -44,13 +45,13 @@ class Apart:
 
     def load(self, program: Program) -> None:
         """The program of all that is asked from now on."""
-        self._to_send = _packed(program)
+        self._to_send = packed(program)
 
     def minimise(self, ask: Ask, end: float) -> Answer | None:
         """The child's answer; None where it found nothing, or did not answer until ``end``, and
         then it is ended. Raises what ``highs.minimise`` raises, and SolverFailedError where the
         child ends by itself."""
-        data, self._to_send = self._to_send + _packed(ask), b""
+        data, self._to_send = self._to_send + packed((time.monotonic(), ask)), b""
         try:
             answer = self._exchange(data, end)
         except (OSError, EOFError) as error:
@@ -99,6 +100,7 @@ class Apart:
                 pipe.close()
 
 
-def _packed(what: Program | Ask) -> bytes:
+def packed(what: Program | tuple[float, Ask]) -> bytes:
+    """A message: a program, or what is asked and when, for its seconds run from then."""
     data = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
     return LENGTH.pack(len(data)) + data

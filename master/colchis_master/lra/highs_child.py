@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import IO
 
 from colchis_master.lra.apart import LENGTH
@@ -24,9 +25,11 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
             program = what
             continue
         assert program is not None
+        asked_at, ask = what
+        left = max(0.0, ask.seconds - (time.monotonic() - asked_at))
         answer: Answer | SolverFailedError | None
         try:
-            answer = minimise(program, what, time.monotonic)
+            answer = minimise(program, replace(ask, seconds=left), time.monotonic)
         except SolverFailedError as error:
             answer = error
         data = pickle.dumps(answer)

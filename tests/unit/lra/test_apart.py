@@ -1,13 +1,17 @@
 """HiGHS in a process of its own: the same answers, and never longer than the clock says."""
 
 import contextlib
+import io
 import itertools
+import pickle
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,31 +21,44 @@ from colchis.model.cluster import Cluster, Node
 from colchis.model.plan import Plan
 from colchis.model.resources import Resources
 from colchis_master.lra import Settings, apart, schedule, solver
+from colchis_master.lra.apart import packed
+from colchis_master.lra.highs import Answer, Ask, Program, Sparse
+from colchis_master.lra.highs_child import serve
 from tests.unit.lra.lra_cases import R_MIN, Round, app, problems_of, rounds, value_of
 
 PATIENCE = 120.0
 """Seconds after which what is waited for counts as never coming."""
-HARD_SUMS = """
-import random, time
-import numpy as np
+PARENT = """
+import time
 from colchis_master.lra.apart import Apart
-from colchis_master.lra.highs import Ask, Program, Sparse
-n, m, rng = 60, 7, random.Random(0)
-rows = [[rng.randrange(100) for _ in range(n)] + [int(i == k) - int(i == k + m)
-        for i in range(2 * m)] for k in range(m)]
-half = np.array([float(sum(row[:n]) // 2) for row in rows])
-program = Program(
-    np.zeros(n + 2 * m), np.array([1.0] * n + [np.inf] * 2 * m),
-    np.array([1] * n + [0] * 2 * m, dtype=np.int32), half, half,
-    np.arange(m, dtype=np.int32) * (n + 2 * m),
-    np.tile(np.arange(n + 2 * m, dtype=np.int32), m), np.array(rows, dtype=float).reshape(-1))
+from tests.unit.lra.test_apart import hard_sums
+program, ask = hard_sums(1e6)
 child = Apart(time.monotonic)
 print(child.pid, flush=True)
 child.load(program)
-costs = Sparse(range(n, n + 2 * m), [1.0] * 2 * m)
-child.minimise(Ask(costs, [], [], Sparse((), ()), 0.0, 1e6), time.monotonic() + 1e6)
+child.minimise(ask, time.monotonic() + 1e6)
 """
-"""A market split, which takes HiGHS days, asked of a child."""
+
+
+def hard_sums(seconds: float) -> tuple[Program, Ask]:
+    """A market split, which takes HiGHS days."""
+    count, sums, rng = 60, 7, random.Random(0)
+    items = np.array([[rng.randrange(100) for _ in range(count)] for _ in range(sums)], dtype=float)
+    slack = np.hstack([np.eye(sums), -np.eye(sums)])
+    columns = count + 2 * sums
+    half = items.sum(axis=1) // 2
+    program = Program(
+        np.zeros(columns),
+        np.array([1.0] * count + [np.inf] * (2 * sums)),
+        np.array([1] * count + [0] * (2 * sums), dtype=np.int32),
+        half,
+        half,
+        np.arange(sums, dtype=np.int32) * columns,
+        np.tile(np.arange(columns, dtype=np.int32), sums),
+        np.hstack([items, slack]).reshape(-1),
+    )
+    costs = Sparse(range(count, columns), [1.0] * (2 * sums))
+    return program, Ask(costs, [], [], Sparse((), ()), 0.0, seconds)
 
 
 def ticking(step: float) -> Callable[[], float]:
@@ -139,8 +156,20 @@ def test_a_hard_round_is_solved_apart() -> None:
     assert plan.notes == ()
 
 
+def test_the_time_that_a_child_took_to_begin_counts() -> None:
+    program, ask = hard_sums(1e6)
+    asked = io.BytesIO(packed(program) + packed((time.monotonic() - 1e6, ask)))
+    answers = io.BytesIO()
+    serve(asked, answers)
+    answer = pickle.loads(answers.getvalue()[apart.LENGTH.size :])
+    assert answer is None or (isinstance(answer, Answer) and not answer.finished)
+
+
 def test_nobody_is_left_solving_when_the_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", HARD_SUMS], stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[3]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     assert parent.stdout is not None
     with parent.stdout:
         child = psutil.Process(int(parent.stdout.readline()))
