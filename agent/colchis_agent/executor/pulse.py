@@ -50,6 +50,10 @@ class Pulse:
 
     ended = resumed
 
+    def parked(self, attempt: int) -> int:
+        """Bytes that an attempt holds which is suspended; 0 for any other."""
+        return self._parked.get(attempt, 0)
+
     def beat(self, now: float) -> Heartbeat:
         """The heartbeat that is due; asks running tasks for their progress on the way."""
         seconds = max(now - self._last, 1e-6)

@@ -20,7 +20,7 @@ import zmq
 from colchis.jobs.sockets import PlainSockets, Sockets
 from colchis.jobs.urgency import wake_normally
 from colchis.wire.codec import WireError
-from colchis.wire.work import STORE, Data, Get, Kept, Put, Stored
+from colchis.wire.work import EPOCH_SHIFT, STORE, Data, Get, Kept, Put, Stored
 from colchis_agent.executor.shelf import Shelf
 from colchis_agent.executor.slot import InputLostError
 
@@ -91,9 +91,9 @@ class Store:
         """Forget results that nobody needs."""
         self._order("drop", list(keys))
 
-    def keep_only(self, epoch_prefix: int, shift: int) -> None:
-        """Forget results of attempts of other epochs."""
-        self._order("keep", (epoch_prefix, shift))
+    def keep_only(self, epoch: int, kept: set[int]) -> None:
+        """Forget results of attempts of other epochs but those kept."""
+        self._order("keep", (epoch, kept))
 
     def prefetch(self, inputs: Iterable[Stored]) -> None:
         """Fetch results that a task to come will ask for."""
@@ -136,11 +136,13 @@ class Store:
                 for key in argument:
                     self._forget(key)
             elif what == "keep":
-                epoch, shift = argument
+                epoch, kept = argument
                 for key in self._shelf.names():
                     attempt = key.partition(".")[0]
                     # A name that is no attempt's was given by a task that wrote to our socket.
-                    if not attempt.isdecimal() or int(attempt) >> shift != epoch:
+                    if not attempt.isdecimal() or (
+                        int(attempt) >> EPOCH_SHIFT != epoch and int(attempt) not in kept
+                    ):
                         self._forget(key)
             elif what == "write":
                 file, data = argument

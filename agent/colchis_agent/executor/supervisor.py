@@ -22,6 +22,7 @@ from colchis_agent.executor import channel, events
 from colchis_agent.executor.core import ExecutorCore
 from colchis_agent.executor.events import Rung
 from colchis_agent.executor.lots import Lots, results_of
+from colchis_agent.executor.past import Past
 from colchis_agent.executor.pool import Handle, Pool
 from colchis_agent.executor.pulse import Pulse, status_of
 from colchis_agent.executor.store import Store
@@ -64,6 +65,9 @@ class Supervisor:
         self._stopping = False
         self._lots = Lots(self._send, pool.kill, store.address)
         self._work: dict[int, wire.Launch] = {}
+        self._past = Past()
+        self._asked = False
+        """Whether the service wants to know who we are."""
         self._freezing: set[int] = set()
         self._poller = zmq.Poller()
         self._poller.register(service, zmq.POLLIN)
@@ -94,9 +98,10 @@ class Supervisor:
             wire.Function: lambda order: self._pool.keep_function(order.digest, order.data),
             wire.DropFunction: lambda order: self._pool.drop_function(order.digest),
             wire.DropResults: lambda order: self._store.drop(order.keys),
+            wire.Settled: lambda order: self._past.settle(order.attempts),
             wire.Prefetch: lambda order: self._store.prefetch(order.inputs),
             wire.Welcome: self._welcome,
-            wire.WhoAreYou: lambda _: self._register(),
+            wire.WhoAreYou: self._who_are_you,
             wire.Refused: self._refused,
         }
 
@@ -172,6 +177,13 @@ class Supervisor:
                     log.warning("order dropped", why=str(error))
                     continue
                 self._orders[type(order)](order)
+        if self._asked:
+            self._asked = False
+            self._register()
+
+    def _who_are_you(self, _order: wire.WhoAreYou) -> None:
+        # Answered once, however often it was asked, and after all that was ordered before.
+        self._asked = True
 
     def _register(self) -> None:
         self._send(
@@ -184,6 +196,8 @@ class Supervisor:
                 address=self._store.address,
                 protocol=PROTOCOL,
                 attempts=list(self._core.attempts),
+                carried=self._past.carried(self._core.attempts.values(), self._pulse.parked),
+                done=self._past.done(),
             )
         )
 
@@ -195,10 +209,12 @@ class Supervisor:
             log.warning("an old job service is not obeyed", epoch=order.epoch, now=self._epoch)
         elif order.epoch > self._epoch:
             self._epoch = order.epoch
+            kept = set(order.kept)
             for attempt in list(self._core.attempts):
-                if attempt >> EPOCH_SHIFT != order.epoch:
+                if attempt >> EPOCH_SHIFT != order.epoch and attempt not in kept:
                     self._feed(events.Cancel(attempt, 0.0))
-            self._store.keep_only(order.epoch, EPOCH_SHIFT)
+            self._past.keep_only(order.epoch, kept)
+            self._store.keep_only(order.epoch, kept)
 
     def _refused(self, order: wire.Refused) -> None:
         log.error("refused by the job service", why=order.reason)
@@ -209,6 +225,7 @@ class Supervisor:
             log.warning("order of another epoch dropped", attempt=order.attempt)
             return
         self._work[order.attempt] = order
+        self._past.begin(order.attempt, order.task)
         self._feed(events.Launch(order.attempt))
 
     def _read_zygote(self) -> None:
@@ -327,8 +344,11 @@ class Supervisor:
         self._lots.end(attempt)
         if isinstance(outcome, channel.Returned):
             results = results_of(number, outcome.results, self._store.address)
+            self._past.end(attempt, results)
             self._send(wire.Finished(attempt, results, outcome.seconds))
-        elif isinstance(outcome, channel.Cut):
+            return
+        self._past.end(attempt)
+        if isinstance(outcome, channel.Cut):
             self._send(wire.Finished(attempt, []))
         elif isinstance(outcome, channel.Raised):
             self._send(wire.Failed(attempt, self._placed(outcome.failure, what.process)))
@@ -341,6 +361,7 @@ class Supervisor:
         self._pulse.ended(what.attempt)
         self._lots.end(what.attempt)
         self._work.pop(what.attempt, None)
+        self._past.end(what.attempt)
         if what.cancelled:
             self._send(wire.Cancelled(what.attempt))
             return
@@ -350,6 +371,7 @@ class Supervisor:
     def _report_lost(self, what: events.ReportLost) -> None:
         self._pulse.ended(what.attempt)
         self._lots.end(what.attempt)
+        self._past.end(what.attempt)
         self._send(wire.Lost(what.attempt))
 
     def _placed(self, failure: Failure, process: int) -> Failure:

@@ -11,7 +11,7 @@ from html import escape
 
 from colchis.wire.jobs import Told
 
-BEGIN = ("launch", "resume")
+BEGIN = ("launch", "resume", "adopt")
 END = ("finished", "failed", "killed", "lost", "cancelled")
 COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#9d755d", "#e45756")
 MARKS = "bsxyzw"

@@ -19,6 +19,7 @@ from colchis.wire.work import (
     Priority,
     Seconds,
     Share,
+    TaskName,
     Text,
 )
 
@@ -106,7 +107,7 @@ class Query(Struct, frozen=True, tag="query"):
 
     request: Count
     job: Annotated[str, Meta(max_length=255)] = ""
-    task: Annotated[str, Meta(max_length=1024)] = ""
+    task: TaskName = ""
     history: bool = False
 
 

@@ -18,15 +18,39 @@ from colchis.wire.work import (
     Seconds,
     Share,
     Stored,
+    TaskName,
     Text,
     Work,
 )
 
 
+class Carried(Struct, frozen=True, array_like=True):
+    """An attempt that an executor still has, at the task of this name.
+
+    ``state`` is what a task scheduler calls it: one that is about to begin or to go on is running.
+    ``memory`` is what it holds, in bytes.
+    """
+
+    attempt: Count
+    task: TaskName
+    state: Literal["running", "suspending", "suspended"]
+    memory: Count = 0
+
+
+class Done(Struct, frozen=True, array_like=True):
+    """The results of an attempt at the task of this name, one per bucket."""
+
+    attempt: Count
+    task: TaskName
+    results: list[Input]
+
+
 class Register(Struct, frozen=True, tag="register"):
     """The first message of an executor, and its answer to :class:`WhoAreYou`.
 
-    ``incarnation`` is a word of its process's own, ``attempts`` are those it still has.
+    ``incarnation`` is a word of its process's own, ``attempts`` are those it still has;
+    ``carried`` those of them that can go on under a service that does not know them, and ``done``
+    what others have come to, as far as it is kept.
     """
 
     executor: Name
@@ -37,6 +61,8 @@ class Register(Struct, frozen=True, tag="register"):
     address: Address
     protocol: int = PROTOCOL
     attempts: list[Count] = []
+    carried: list[Carried] = []
+    done: list[Done] = []
 
 
 class Attempted(Struct, frozen=True, array_like=True):
@@ -154,10 +180,14 @@ FromExecutor: TypeAlias = (
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """The service knows the executor; it is to forget every attempt of other epochs."""
+    """The service knows the executor.
+
+    It is to forget every attempt of other epochs but those ``kept``, and what they have come to.
+    """
 
     epoch: Count
     protocol: int = PROTOCOL
+    kept: list[Count] = []
 
 
 class WhoAreYou(Struct, frozen=True, tag="who"):
@@ -186,11 +216,16 @@ class DropFunction(Struct, frozen=True, tag="drop-function"):
 
 
 class Launch(Struct, frozen=True, tag="launch"):
-    """Begin an attempt; with ``more``, one at a lot of tasks, this one first."""
+    """Begin an attempt; with ``more``, one at a lot of tasks, this one first.
+
+    ``task`` names a task that is worth going on with under a later life of the service, and so no
+    lot.
+    """
 
     attempt: Count
     work: Work
     more: Annotated[list[Work], Meta(max_length=MAX_LOT)] = []
+    task: TaskName = ""
 
 
 class Suspend(Struct, frozen=True, tag="suspend"):
@@ -219,6 +254,12 @@ class DropResults(Struct, frozen=True, tag="drop-results"):
     keys: list[Name]
 
 
+class Settled(Struct, frozen=True, tag="settled"):
+    """What these attempts have come to need not be told again: their jobs are over."""
+
+    attempts: list[Count]
+
+
 class Prefetch(Struct, frozen=True, tag="prefetch"):
     """Results that a task to come will need here: fetch them now."""
 
@@ -236,6 +277,7 @@ ToExecutor: TypeAlias = (
     | Resume
     | Cancel
     | DropResults
+    | Settled
     | Prefetch
 )
 

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from colchis.wire.codec import Codec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of these messages; a peer that speaks another is refused with both versions named."""
 
 MAX_MESSAGE = 64 * 2**20
@@ -36,6 +36,7 @@ MAX_LOT = 64
 """Tasks of one lot."""
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+TaskName: TypeAlias = Annotated[str, Meta(max_length=1024)]
 Address: TypeAlias = Annotated[str, Meta(max_length=512)]
 Text: TypeAlias = Annotated[str, Meta(max_length=65_536)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]

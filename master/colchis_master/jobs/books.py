@@ -35,6 +35,7 @@ class Keep:
     client: str
     spec: ask.Submit
     functions: dict[str, bytes]
+    born: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Books:
         self.clients: dict[str, Client] = {}
         self.functions = Functions()
         self.attempts: dict[int, Attempt] = {}
+        self.settled: dict[str, list[int]] = {}
+        """By executor, attempts whose results it need not keep a note of any more."""
         self.queue: deque[sched.Event] = deque()
         self.out: list[Output] = []
         self.tell = self.queue.append
@@ -110,6 +113,13 @@ class Books:
     def say(self, output: Output) -> None:
         """Have something sent or written."""
         self.out.append(output)
+
+    def settle(self, task: Task) -> None:
+        """Nobody will want what an executor has noted of the task's results."""
+        if task.done_by is not None:
+            executor, attempt = task.done_by
+            self.settled.setdefault(executor, []).append(attempt)
+            task.done_by = None
 
     def cut(self, task: Task) -> None:
         """End the lot of other jobs in which a task is at hand that is not wanted any more.

@@ -6,6 +6,8 @@ has a number of its own for ever, and only the report of the present one counts,
 is taken once.
 """
 
+import math
+
 import structlog
 
 from colchis.errors import ColchisError
@@ -16,6 +18,7 @@ from colchis_master.jobs.books import Attempt, Books, Output, Place, ToClient, T
 from colchis_master.jobs.clients import Clients
 from colchis_master.jobs.executors import Executors
 from colchis_master.jobs.graph import PIECE, Jobs, inputs_of
+from colchis_master.jobs.recovery import Recovery
 from colchis_master.jobs.state import Job, Task
 from colchis_master.jobs.state import TaskState as JobTaskState
 from colchis_master.tasks import events as sched
@@ -37,9 +40,11 @@ class JobCore:
     """All jobs of one service. ``epoch`` grows with each start of the service.
 
     ``patience`` is how long an executor, and ``client_patience`` how long a client, may be silent
-    before it is given up; ``now`` is monotonic seconds everywhere. After any number of calls to
-    ``jobs``, ``executors`` and ``clients``, :meth:`take` has what follows from them. A large job is
-    taken in piece by piece, so that urgent ones need not wait for the whole.
+    before it is given up; ``settle`` how long after :meth:`recover` executors may take to come
+    back before what they may be at is begun anew; ``now`` is monotonic seconds everywhere. After
+    any number of calls to ``jobs``, ``executors`` and ``clients``, :meth:`take` has what follows
+    from them. A large job is taken in piece by piece, so that urgent ones need not wait for the
+    whole.
     """
 
     def __init__(
@@ -50,11 +55,15 @@ class JobCore:
         patience: float = 10.0,
         client_patience: float = 30.0,
         piece: int = PIECE,
+        settle: float = 3.0,
     ) -> None:
         self.books = Books(epoch)
         self.jobs = Jobs(self.books, piece)
         self.executors = Executors(self.books, self.jobs)
         self.clients = Clients(self.books, self.jobs)
+        self._recovery = Recovery(self.books, self.jobs, self.executors.take_results)
+        self._settle = settle
+        self._settled_at = math.inf
         self._scheduler = scheduler
         self._patience = patience
         self._client_patience = client_patience
@@ -78,6 +87,47 @@ class JobCore:
 
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""
+        self._work(now)
+        out, self.books.out = self.books.out, []
+        return out
+
+    def recover(self, client: str, spec: ask.Submit, born: int, now: float) -> None:
+        """Take up a job of the service's earlier life, to be told before anything else.
+
+        Its functions are there already, and its client has as long to come back as any client may
+        be silent.
+        """
+        self.clients.expect(client, now)
+        self.jobs.submit(client, spec, now, born=born)
+        self._settled_at = now + self._settle
+
+    def register(self, message: wire.Register, now: float) -> None:
+        """An executor has come, or come back, maybe with tasks of our earlier life.
+
+        Decided at once, since what it says next may be about them.
+        """
+        self._work(now)
+        executor = self.executors.register(message, now)
+        if executor is None:
+            return
+        # Where it takes the place of another of its name that one is to be gone first.
+        self._work(now)
+        executor.kept = self._recovery.take_done(executor, message.done)
+        offers, carried = self._recovery.offers(message.carried)
+        joined = sched.ExecutorJoined(
+            self.books.id(), executor.name, executor.node, executor.cores, executor.memory, carried
+        )
+        orders = self._decide(now, joined, [])
+        for order in orders:
+            if isinstance(order, sched.Adopted):
+                number = self._recovery.adopt(executor, order, offers[order.task])
+                executor.kept.append(number)
+        self.executors.welcome(executor, message)
+        for order in orders:
+            if not isinstance(order, sched.Adopted):
+                self._carry_out(order)
+
+    def _work(self, now: float) -> None:
         queue = self.books.queue
         while queue:
             event = queue.popleft()
@@ -86,8 +136,6 @@ class JobCore:
                 then.append(queue.popleft())  # type: ignore[arg-type]  # the one just looked at
             for instruction in self._decide(now, event, then):
                 self._carry_out(instruction)
-        out, self.books.out = self.books.out, []
-        return out
 
     def _decide(
         self, now: float, event: sched.Event, then: list[sched.StageSubmitted]
@@ -114,6 +162,13 @@ class JobCore:
     def tick(self, now: float) -> None:
         """Time has passed: silent peers are given up."""
         self.books.tell(sched.Tick(self.books.id()))
+        if now >= self._settled_at:
+            self._settled_at = math.inf
+            self._recovery.settle()
+        settled, self.books.settled = self.books.settled, {}
+        for name, attempts in settled.items():
+            if name in self.books.executors:
+                self.books.say(ToExecutor(name, wire.Settled(attempts)))
         for executor in list(self.books.executors.values()):
             if now - executor.heard > self._patience:
                 log.warning("executor is silent and given up", executor=executor.name)
@@ -193,7 +248,8 @@ class JobCore:
         more = [
             Work(stage.spec.kind, digest, [_payload(place)], stage.spec.buckets) for place in riders
         ]
-        self.books.say(ToExecutor(order.executor, wire.Launch(number, work, more)))
+        name = "" if more else task.id
+        self.books.say(ToExecutor(order.executor, wire.Launch(number, work, more, name)))
 
     def _riders(self, job: Job, task: Task) -> list[Place]:
         """Further short tasks of a function, to be sent along in one message.

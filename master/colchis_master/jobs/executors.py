@@ -19,27 +19,26 @@ class Executors:
         self._books = books
         self._jobs = jobs
 
-    def register(self, message: wire.Register, now: float) -> None:
-        """An executor has come, or come back."""
+    def register(self, message: wire.Register, now: float) -> Executor | None:
+        """An executor has come, or come back; one that we did not know and that is to be welcomed.
+
+        The task scheduler has not been told of it.
+        """
         name = message.executor
         if message.protocol != PROTOCOL:
             reason = f"protocol {message.protocol}; this job service speaks {PROTOCOL}"
             self._books.say(ToExecutor(name, wire.Refused(reason)))
-            return
+            return None
         known = self._books.executors.get(name)
         if known is not None and known.incarnation != message.incarnation:
             # Another process under the same name: what the first one had is gone.
             self.lost(name)
             known = None
-        self._books.say(ToExecutor(name, wire.Welcome(self._books.epoch)))
-        mine = known.attempts if known is not None else set()
-        for number in message.attempts:
-            if number >> EPOCH_SHIFT == self._books.epoch and number not in mine:
-                self._books.say(ToExecutor(name, wire.Cancel(number, 0.0)))
         if known is not None:
             known.heard = now
-            return
-        self._books.executors[name] = Executor(
+            self._come_back(known, message)
+            return None
+        executor = self._books.executors[name] = Executor(
             name,
             message.incarnation,
             message.node,
@@ -48,10 +47,22 @@ class Executors:
             message.address,
             now,
         )
-        joined = sched.ExecutorJoined(
-            self._books.id(), name, message.node, message.cores, message.memory
-        )
-        self._books.tell(joined)
+        return executor
+
+    def welcome(self, executor: Executor, message: wire.Register) -> None:
+        """Answer an executor: it is to forget all but what we want of it."""
+        name, epoch = executor.name, self._books.epoch
+        self._books.say(ToExecutor(name, wire.Welcome(epoch, kept=executor.kept)))
+        for number in message.attempts:
+            if number >> EPOCH_SHIFT == epoch and number not in executor.attempts:
+                self._books.say(ToExecutor(name, wire.Cancel(number, 0.0)))
+
+    def _come_back(self, executor: Executor, message: wire.Register) -> None:
+        # What it said last was lost with the connection, maybe.
+        for done in message.done:
+            if done.attempt in executor.attempts:
+                self._finished(executor.name, wire.Finished(done.attempt, done.results))
+        self.welcome(executor, message)
 
     def lost(self, name: str) -> None:
         """An executor is gone: its attempts run again, the results it kept are made anew."""
@@ -78,7 +89,7 @@ class Executors:
         executor = self._books.executors[name]
         executor.heard = self._books.now = now
         if isinstance(message, wire.Finished):
-            self._finished(message)
+            self._finished(name, message)
         elif isinstance(message, wire.Parts):
             self._parts(message)
         elif isinstance(message, wire.Suspended):
@@ -151,7 +162,7 @@ class Executors:
             if attempt.done:
                 finished.append(place)
             attempt.done += 1
-            self._take_results(place.job, place.task, results)
+            self.take_results(place.job, place.task, results)
         place = attempt.at_hand
         if place.job.over:
             self._books.cut(place.task)
@@ -167,20 +178,27 @@ class Executors:
         del attempt.riders[message.kept - 1 :]
         self._books.tell(sched.LotAdvanced(self._books.id(), returned=tuple(_names(rest))))
 
-    def _finished(self, message: wire.Finished) -> None:
+    def _finished(self, name: str, message: wire.Finished) -> None:
         attempt = self._end_attempt(message.attempt)
         if attempt is None:
+            self._books.settled.setdefault(name, []).append(message.attempt)
             return
         job, task = attempt.job, attempt.task
+        self._books.settle(task)
+        task.done_by = (name, message.attempt)
+        if self._books.jobs.get(job.id) is not job:
+            self._books.settle(task)
         if not message.results:
             self._tell_failed(attempt, retry=True)
             return
         self._books.functions.took(attempt.digest, message.seconds)
         self._books.tell(sched.TaskFinished(self._books.id(), task.id, attempt.number))
-        self._take_results(job, task, message.results)
+        self.take_results(job, task, message.results)
 
-    def _take_results(self, job: Job, task: Task, results: list[Input]) -> None:
+    def take_results(self, job: Job, task: Task, results: list[Input]) -> None:
+        """A task is done, unless its job is over or it was done elsewhere."""
         if job.over or task.state is not TaskState.READY:
+            self._jobs.drop(results)
             return
         task.turn(Turn.FINISH)
         task.results = results

@@ -24,8 +24,11 @@ class Jobs:
         self._books = books
         self._piece = piece
 
-    def submit(self, client: str, spec: ask.Submit, now: float, *, journal: bool = True) -> None:
-        """Take a job on, or reject it with every reason."""
+    def submit(self, client: str, spec: ask.Submit, now: float, *, born: int | None = None) -> None:
+        """Take a job on, or reject it with every reason.
+
+        One that was ``born`` before is in the journal, and is not begun before it is settled.
+        """
         if spec.job in self._books.jobs:
             if self._books.jobs[spec.job].client != client:
                 rejected = ask.Rejected(spec.job, "a job of this name exists")
@@ -40,15 +43,16 @@ class Jobs:
             self._books.say(ToClient(client, ask.Rejected(spec.job, "; ".join(wrong))))
             return
         self._books.now = now
-        job = Job.of(client, spec, now)
+        job = Job.of(client, spec, now, self._books.number() if born is None else born)
+        job.settling = born is not None
         self._books.jobs[job.id] = job
         for digest in digests:
             self._books.functions.use(digest, job.id)
         if client in self._books.clients:
             self._books.clients[client].jobs.add(job.id)
-        if journal:
+        if born is None:
             functions = {digest: self._books.functions[digest] for digest in digests}
-            self._books.say(Keep(client, spec, functions))
+            self._books.say(Keep(client, spec, functions, job.born))
             self._books.say(ToClient(client, ask.Accepted(job.id)))
         for stage in job.stages:
             for task in stage.tasks:
@@ -65,6 +69,8 @@ class Jobs:
         for stage in job.stages:
             if stage.complete or not all(job.stages[number].complete for number in stage.after):
                 continue
+            if job.settling:
+                continue
             waiting = list(islice(_waiting(stage), left + 1))
             more = len(waiting) > left
             if more:
@@ -79,7 +85,7 @@ class Jobs:
             for task in waiting:
                 task.turn(Turn.HAND_OVER)
                 task.shown = "pending"
-                prefer = self._preference(job, stage, task)
+                prefer = self.preference(job, stage, task)
                 specs.append(sched.TaskSpec(task.id, stage.spec.memory, prefer, task.number + 1))
             self._books.tell(
                 sched.StageSubmitted(
@@ -107,7 +113,7 @@ class Jobs:
         """Have a large result fetched to where the next stage will probably read it.
 
         That is the executor that holds most of the same input so far, which is where
-        :meth:`_preference` will send the task; so the fetches run while the stage still does.
+        :meth:`preference` will send the task; so the fetches run while the stage still does.
         """
         if all(job.stages[number].spec.tasks > len(results) for number in stage.before):
             return
@@ -126,7 +132,7 @@ class Jobs:
         executors = self._books.executors.values()
         return next((one.name for one in executors if one.address == address), None)
 
-    def _preference(self, job: Job, stage: Stage, task: Task) -> str | None:
+    def preference(self, job: Job, stage: Stage, task: Task) -> str | None:
         """The user's wish, else the executor that has most of the input, where it is much."""
         if stage.spec.prefer:
             return stage.spec.prefer[task.index] or None
@@ -174,13 +180,20 @@ class Jobs:
         self._books.say(Forget(job_id))
         for digest in {stage.function for stage in job.spec.stages}:
             self._books.functions.drop(digest, job_id)
+        tasks = [task for stage in job.stages for task in stage.tasks]
+        for task in tasks:
+            del self._books.tasks[task.id]
+            self._books.settle(task)
+        self.drop(result for task in tasks for result in task.results or ())
+
+    def drop(self, results: Iterable[Input]) -> None:
+        """Nobody needs these results: executors need not keep them."""
         kept: dict[str, list[str]] = {}
-        for stage in job.stages:
-            for task in stage.tasks:
-                del self._books.tasks[task.id]
-                for result in task.results or ():
-                    if isinstance(result, Stored):
-                        kept.setdefault(result.address, []).append(result.key)
+        for result in results:
+            if isinstance(result, Stored):
+                kept.setdefault(result.address, []).append(result.key)
+        if not kept:
+            return
         for executor in self._books.executors.values():
             if executor.address in kept:
                 drop = wire.DropResults(kept[executor.address])
@@ -212,6 +225,7 @@ class Jobs:
     def _lose_result(self, stage: Stage, task: Task) -> None:
         stage.set_back(task, Turn.LOSE_RESULT)
         task.results = None
+        self._books.settle(task)
         stage.left += 1
 
     def lose_key(self, job: Job, stage: Stage, key: str) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 from colchis.errors import ColchisError
 from colchis.wire.jobs import Submit
 
-VERSION = 1
+VERSION = 2
 
 
 class JournalError(ColchisError):
@@ -33,10 +33,16 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
+            if version == 1:
+                self._db.executescript(
+                    "BEGIN; ALTER TABLE jobs ADD COLUMN born INTEGER NOT NULL DEFAULT 0;"
+                    f"PRAGMA user_version={VERSION}; COMMIT;"
+                )
+            elif version not in (0, VERSION):
                 raise JournalError(f"{file}: version {version}; this program reads {VERSION}")
             self._db.executescript(
-                "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, client TEXT, spec BLOB);"
+                "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, client TEXT, spec BLOB,"
+                " born INTEGER NOT NULL DEFAULT 0);"
                 "CREATE TABLE IF NOT EXISTS functions (digest TEXT PRIMARY KEY, data BLOB);"
                 "CREATE TABLE IF NOT EXISTS epoch (number INTEGER);"
                 f"PRAGMA user_version={VERSION};"
@@ -54,12 +60,15 @@ class Journal:
         self._db.execute("COMMIT")
         return int(number)
 
-    def jobs(self) -> Iterator[tuple[str, Submit]]:
-        """Client and submission of every job kept, oldest first; unreadable ones are dropped."""
-        rows = self._db.execute("SELECT job, client, spec FROM jobs ORDER BY rowid").fetchall()
-        for job, client, data in rows:
+    def jobs(self) -> Iterator[tuple[str, Submit, int]]:
+        """Client, submission and birth of every job kept, oldest first.
+
+        Unreadable ones are dropped.
+        """
+        rows = self._db.execute("SELECT * FROM jobs ORDER BY rowid").fetchall()
+        for job, client, data, born in rows:
             try:
-                yield str(client), msgspec.msgpack.decode(data, type=Submit)
+                yield str(client), msgspec.msgpack.decode(data, type=Submit), int(born)
             except (msgspec.DecodeError, msgspec.ValidationError):
                 self._db.execute("DELETE FROM jobs WHERE job = ?", (job,))
 
@@ -69,19 +78,22 @@ class Journal:
 
     def write(
         self,
-        added: list[tuple[str, Submit]],
+        added: list[tuple[str, Submit, int]],
         functions: dict[str, bytes],
         dropped: list[str],
     ) -> None:
-        """Add and drop jobs in one transaction. Raises JournalError, with nothing written."""
+        """Add and drop jobs in one transaction. Raises JournalError, with nothing written.
+
+        A job is added with the number of its birth, after which all its attempts come.
+        """
         try:
             self._db.execute("BEGIN")
             self._db.executemany(
                 "INSERT OR IGNORE INTO functions VALUES (?, ?)", list(functions.items())
             )
             self._db.executemany(
-                "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?)",
-                [(spec.job, client, self._encode(spec)) for client, spec in added],
+                "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)",
+                [(spec.job, client, self._encode(spec), born) for client, spec, born in added],
             )
             self._db.executemany("DELETE FROM jobs WHERE job = ?", [(job,) for job in dropped])
             self._db.execute("COMMIT")

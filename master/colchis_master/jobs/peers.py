@@ -23,6 +23,8 @@ class Executor:
     heard: float
     pulse: Heartbeat = field(default_factory=lambda: Heartbeat(memory=0.0, spilled=0, gc=0.0))
     attempts: set[int] = field(default_factory=set)
+    kept: list[int] = field(default_factory=list)
+    """Attempts of earlier epochs, under way or done, that were wanted when it came."""
     _functions: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _in_use: Counter[str] = field(default_factory=Counter)
 
@@ -40,6 +42,11 @@ class Executor:
             if unused is not None:
                 del self._functions[unused]
                 yield DropFunction(unused)
+
+    def go_on(self, attempt: int, digest: str) -> None:
+        """It has been at the attempt since before we knew it, and has what it needs for that."""
+        self.attempts.add(attempt)
+        self._in_use[digest] += 1
 
     def end(self, attempt: int, digest: str) -> None:
         """The attempt is over."""

@@ -178,7 +178,7 @@ class JobService:
     def _from_executor(self, routing: bytes, message: wire.FromExecutor, now: float) -> None:
         if isinstance(message, wire.Register):
             self._executors.learn(message.executor, routing)
-            self._core.executors.register(message, now)
+            self._core.register(message, now)
             return
         name = self._executors.name(routing)
         if name is None or name not in self._core.books.executors:
@@ -233,19 +233,17 @@ class JobService:
         dropped = [one.job for one in out if isinstance(one, Forget)]
         if kept or dropped:
             functions = {digest: data for one in kept for digest, data in one.functions.items()}
-            journal.write([(one.client, one.spec) for one in kept], functions, dropped)
+            journal.write([(one.client, one.spec, one.born) for one in kept], functions, dropped)
 
     def _recover(self, journal: Journal) -> None:
-        """Take up the jobs of the service's earlier life; they run again from their beginning."""
+        """Take up the jobs of the service's earlier life."""
         now = time.monotonic()
         core = self._core
         for digest, data in journal.functions():
             core.books.functions.add(digest, data, "journal")
         used: set[str] = set()
-        for client, spec in journal.jobs():
-            # The client has as long to come back as any client may be silent.
-            core.clients.expect(client, now)
-            core.jobs.submit(client, spec, now, journal=False)
+        for client, spec, born in journal.jobs():
+            core.recover(client, spec, born, now)
             used |= {stage.function for stage in spec.stages}
         for digest, _ in list(journal.functions()):
             core.books.functions.drop(digest, "journal")

@@ -60,6 +60,8 @@ class Task:
     suspensions: int = 0
     kills: int = 0
     executor: str = ""
+    done_by: tuple[str, int] | None = None
+    """The executor that may keep a note of its results, and under which attempt."""
     attempt: int | None = None
     lot: int | None = None
     """The attempt that it went along with last."""
@@ -104,7 +106,11 @@ class Stage:
 
 @dataclass(slots=True)
 class Job:
-    """One job and who submitted it. Times are monotonic seconds."""
+    """One job and who submitted it. Times are monotonic seconds.
+
+    All its attempts have greater numbers than ``born``. While it is ``settling`` no task is handed
+    over: executors may be at them since before the service's own beginning.
+    """
 
     id: str
     client: str
@@ -114,9 +120,11 @@ class Job:
     state: str = "running"
     ended: float | None = None
     failure: Failure | None = None
+    born: int = 0
+    settling: bool = False
 
     @classmethod
-    def of(cls, client: str, spec: Submit, now: float) -> "Job":
+    def of(cls, client: str, spec: Submit, now: float, born: int = 0) -> "Job":
         """A job about to begin."""
         stages = []
         for number, stage in enumerate(spec.stages):
@@ -129,7 +137,7 @@ class Job:
         for one in stages:
             for earlier in one.after:
                 stages[earlier].before.append(one.number)
-        return cls(spec.job, client, spec, stages, now)
+        return cls(spec.job, client, spec, stages, now, born=born)
 
     @property
     def over(self) -> bool:

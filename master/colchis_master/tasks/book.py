@@ -135,12 +135,24 @@ class Book:
         stage = leader.stage
         return stage.waiting if self.policy.dynamic else self.queue.by_priority[stage.priority]
 
-    def order_suspend(self, task: Task, claim: str) -> None:
+    def adopt(self, task: Task, executor: Executor, state: str, memory: int, now: float) -> None:
+        """A pending task is already on the executor, in a state that follows from its launch."""
+        self.start(task, executor, now)
+        task.adopted = True
+        if state == "running":
+            return
+        task.memory = memory
+        self.order_suspend(task, "" if state == "suspending" else None)
+        if state == "suspended":
+            self.park(task, now, memory)
+
+    def order_suspend(self, task: Task, claim: str | None) -> None:
         """The slot is still held, the memory already charged."""
         task.state = after(task.state, Step.SUSPEND)
         task.suspension += 1
         task.displaced += 1
-        self._claim(task, claim)
+        if claim is not None:
+            self._claim(task, claim)
         self._charge(task)
 
     def park(self, task: Task, now: float, memory: int | None) -> Executor:

@@ -153,6 +153,7 @@ class Restarts:
         options, policy = self.book.options, self.book.policy
         if (
             options.restart_after is None
+            or task.adopted
             or task.done(task.suspended_at) >= options.restart_below
             or policy.lane(task.stage, task.prefer)
         ):

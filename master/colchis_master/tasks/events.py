@@ -8,6 +8,7 @@ harmless.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 STREAM = 1
 BATCH = 2
@@ -17,13 +18,17 @@ PRIORITIES = {"stream": STREAM, "batch": BATCH}
 
 @dataclass(frozen=True, slots=True)
 class ExecutorJoined:
-    """An executor with ``cores`` free slots. One that is known already is left as it is."""
+    """An executor with ``cores`` slots. One that is known already is left as it is.
+
+    ``carried`` are tasks that it already has, and keeps where the answer is :class:`Adopted`.
+    """
 
     id: str
     executor: str
     node: str
     cores: int
     memory_bytes: int = 0
+    carried: tuple["Carried", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,23 @@ class StageSubmitted:
     tasks: tuple[TaskSpec, ...]
     weight: float = 1.0
     more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A task that an executor has from before the scheduler's own beginning.
+
+    The other fields are those of its stage as in :class:`StageSubmitted`; ``memory_bytes`` is what
+    it holds. It may have been submitted already, or not.
+    """
+
+    job: str
+    stage: str
+    priority: int
+    spec: TaskSpec
+    state: Literal["running", "suspending", "suspended"]
+    memory_bytes: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,4 +245,18 @@ class Kill:
     reason: str
 
 
-Instruction = Launch | Suspend | Resume | Kill
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """The executor goes on with the task that it carried; any other that it did is to end.
+
+    From now on it is this attempt, in the state that it was said to be in.
+    """
+
+    cause: str
+    task: str
+    attempt: int
+    executor: str
+    reason: str
+
+
+Instruction = Launch | Suspend | Resume | Kill | Adopted

@@ -49,7 +49,8 @@ class Task:
     ``displaced`` counts suspensions and preemptive kills, ``suspension`` numbers the orders to
     suspend the present attempt. ``claim`` is the lane that its slot was taken for. ``worked`` are
     its seconds in slots before ``since``, when it got the present one; ``pace`` the seconds of
-    work that its last progress report foresees in all.
+    work that its last progress report foresees in all. What was ``adopted`` had worked before,
+    nobody knows how long.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Task:
     pace: float | None = None
     suspended_at: float = 0.0
     charged: int = 0
+    adopted: bool = False
 
     def work(self, now: float) -> float:
         """Seconds that the present attempt has been in a slot."""
@@ -93,7 +95,7 @@ class Task:
         """Everything that belonged to the attempt that has ended."""
         self.executor = None
         self.claim = None
-        self.restarting = False
+        self.restarting = self.adopted = False
         self.suspension = 0
         self.worked = self.share = self.protected_until = 0.0
         self.pace = None

@@ -59,7 +59,7 @@ class TaskScheduler:
         Raises IllegalTransitionError or InputError, with nothing changed, for what cannot be.
         """
         for stage in then:
-            _check_weight(stage)
+            check_weight(stage.weight)
         self._now, self._cause, self._out = now, event.id, []
         self._unplaced.clear()
         self._displacement.look_again()
@@ -141,10 +141,33 @@ class TaskScheduler:
         if event.cores < 1:
             raise InputError.of("an executor needs at least one core", field="cores")
         if event.executor not in self.book.executors:
+            for carried in event.carried:
+                check_weight(carried.weight)
             executor = self.book.join(
                 event.executor, event.node, event.cores, max(0, event.memory_bytes)
             )
+            # Those that are suspended pass through a slot, so they come first.
+            for carried in sorted(event.carried, key=lambda one: one.state != "suspended"):
+                self._adopt(carried, executor)
             self._freed[executor] = self._cause
+
+    def _adopt(self, carried: ev.Carried, executor: Executor) -> None:
+        spec = carried.spec
+        task = self.book.tasks.get(spec.task)
+        if executor.free < 1 or (task is not None and task.state is not TaskState.PENDING):
+            return
+        memory = max(0, carried.memory_bytes)
+        if task is None:
+            stage = self.book.stage(carried.job, carried.stage, carried.priority, carried.weight)
+            prefer = spec.prefer or None
+            task = self.book.add(stage, spec.task, max(0, spec.memory_bytes), prefer, spec.attempt)
+            self._tell(task, "submitted", f"stage {stage}, priority {stage.priority}")
+        self.book.adopt(task, executor, carried.state, memory, self._now)
+        why = f"it is {carried.state} there since before the scheduler's own beginning"
+        order = ev.Adopted(self._cause, task.id, task.attempt, executor.name, why)
+        self._say(order, task, "adopt")
+        if carried.state == "suspended":
+            self._tell(task, "suspended", f"as {executor.name} says")
 
     def _lost(self, name: str) -> None:
         executor = self.book.executors.get(name)
@@ -172,7 +195,7 @@ class TaskScheduler:
             self.book.touch(executor)
 
     def _submitted(self, event: ev.StageSubmitted) -> None:
-        _check_weight(event)
+        check_weight(event.weight)
         specs = {spec.task: spec for spec in event.tasks if spec.task not in self.book.tasks}
         stage = self.book.stage(event.job, event.stage, event.priority, event.weight)
         stage.more = event.more
@@ -447,6 +470,7 @@ class TaskScheduler:
         return task.executor
 
 
-def _check_weight(event: ev.StageSubmitted) -> None:
-    if not (event.weight > 0 and math.isfinite(event.weight)):
+def check_weight(weight: float) -> None:
+    """Raises InputError where it makes no sense as a share."""
+    if not (weight > 0 and math.isfinite(weight)):
         raise InputError.of("a weight must be a number above 0", field="weight")

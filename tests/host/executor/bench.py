@@ -52,7 +52,8 @@ class Bench:
         self.process = subprocess.Popen(command)
         self._peer = b""
         self._sent: set[str] = set()
-        self._next = EPOCH << EPOCH_SHIFT
+        self.epoch = EPOCH
+        self._next = 0
         self.reports: list[wire.FromExecutor] = []
         self.register = self.expect(wire.Register)
         self.send(wire.Welcome(EPOCH))
@@ -92,17 +93,23 @@ class Bench:
         return digest
 
     def launch(
-        self, function: Callable[..., Any], *inputs: Any, kind: Kind = "records", buckets: int = 0
+        self,
+        function: Callable[..., Any],
+        *inputs: Any,
+        kind: Kind = "records",
+        buckets: int = 0,
+        task: str = "",
     ) -> int:
         """Start an attempt; each input is a list of records, or a Stored."""
         self._next += 1
+        attempt = (self.epoch << EPOCH_SHIFT) + self._next
         data: list[Input] = [
             item if isinstance(item, msgspec.Struct) else cloudpickle.dumps(item)  # type: ignore[misc]  # Stored is the only struct given
             for item in inputs
         ]
         work = Work(kind, self.function(function), data, buckets)
-        self.send(wire.Launch(self._next, work))
-        return self._next
+        self.send(wire.Launch(attempt, work, task=task))
+        return attempt
 
     def call(self, function: Callable[..., Any], *args: Any) -> int:
         return self.launch(function, (args, {}), kind="call")

@@ -320,6 +320,53 @@ def test_orders_of_an_older_epoch_are_not_obeyed(one: Bench) -> None:
     assert one.settle(0.2) == []
 
 
+def test_a_new_service_is_told_what_there_is_and_says_what_is_to_stay(tmp_path: Path) -> None:
+    with bench(tmp_path, cores=2, grace=600.0) as made:
+        (tmp_path / "suspended").mkdir()
+        (tmp_path / "running").mkdir()
+        parked = made.launch(gated(str(tmp_path / "suspended")), [0, 1], task="parked")
+        reached(tmp_path / "suspended", 0)
+        made.send(wire.Suspend(parked))
+        (tmp_path / "suspended" / "go-0").touch()
+        made.expect(wire.Suspended)
+        done = made.launch(lambda records: list(records), [7], task="done")
+        large = made.launch(lambda records: bytes(100_000), [0], task="large")
+        assert made.result(done) == [7]
+        (kept,) = made.expect(wire.Finished, lambda r: r.attempt == large).results
+        running = made.launch(gated(str(tmp_path / "running")), [0], task="running")
+        reached(tmp_path / "running", 0)
+        nameless = made.launch(endless, FOREVER)
+
+        made.send(wire.WhoAreYou(8))
+        register = made.expect(wire.Register)
+        assert register.incarnation == made.register.incarnation
+        assert {one.task: (one.attempt, one.state) for one in register.carried} == {
+            "parked": (parked, "suspended"),
+            "running": (running, "running"),
+        }
+        assert {one.task: one.attempt for one in register.done} == {"done": done, "large": large}
+        assert nameless in register.attempts
+
+        made.send(wire.Welcome(8, kept=[parked, running, large]))
+        assert made.expect(wire.Cancelled).attempt == nameless
+        (tmp_path / "suspended" / "go-1").touch()
+        (tmp_path / "running" / "go-0").touch()
+        assert made.result(running) == [0]
+        made.resume(parked)
+        assert made.result(parked) == [0, 1]
+        made.send(wire.Settled([running]))
+        made.send(wire.WhoAreYou(8))
+        register = made.expect(wire.Register)
+        assert {one.task: one.attempt for one in register.done} == {
+            "large": large,
+            "parked": parked,
+        }
+        # What was kept of the earlier life is still to be had, too.
+        made.epoch = 8
+        size = made.launch(lambda records: sum(1 for _ in records), kept)
+        assert made.result(size) == 100_000
+
+
 def wire_work(one: Bench) -> Any:
     from colchis.wire.work import Work
 

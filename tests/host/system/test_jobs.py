@@ -198,8 +198,6 @@ def test_master_killed_in_the_middle_of_jobs(lab: JobLab, client: Client, tmp_pa
     lab.start("master")
     wait_for(lab.is_ready, "the nodes to be back")
     wait_for(lambda: client.executors() == 2, "both executors to be back")
-    # Jobs run again from their beginning.
-    wait_for(lambda: middle.runs_of_high() == 2, "the stream to run again")
     middle.finish()
 
 

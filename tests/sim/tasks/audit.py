@@ -39,10 +39,23 @@ class Audit:
         self.cancelled: set[str] = set()
         self.failed: set[str] = set()
         self.orders: Counter[str] = Counter()
+        self.carried: dict[str, ev.Carried] = {}
+        self.kept: Counter[str] = Counter()
+
+    def restarted(self) -> list[str]:
+        """Another scheduler begins that knows nothing; the tasks that it should do."""
+        tasks = [task for task, account in self.live.items() if not account.cancelled]
+        self.live.clear()
+        self.executors.clear()
+        self.kept.clear()
+        return tasks
 
     def told(self, now: float, event: ev.Event) -> None:
+        self.carried = {}
         match event:
             case ev.ExecutorJoined():
+                if event.executor not in self.executors:
+                    self.carried = {carried.spec.task: carried for carried in event.carried}
                 self.executors.setdefault(event.executor, event)
             case ev.ExecutorLost(executor=name) if name in self.executors:
                 del self.executors[name]
@@ -68,7 +81,8 @@ class Audit:
                         del self.live[task]
             case ev.Suspended(task=task, attempt=attempt, suspension=number):
                 found = self.current(task, attempt)
-                if found and found.where == "suspending" and found.suspension == number:
+                latest = found is not None and number in (None, found.suspension)
+                if found and found.where == "suspending" and latest:
                     found.where = "parked"
                     found.parked_at = now
             case ev.Killed(task=task, attempt=attempt):
@@ -98,6 +112,10 @@ class Audit:
     def ordered(self, now: float, orders: Sequence[ev.Instruction]) -> None:
         for order in orders:
             self.orders[type(order).__name__] += 1
+            if isinstance(order, ev.Adopted):
+                self.orders[f"Adopted {self.carried[order.task].state}"] += 1
+                self.adopted(now, order)
+                continue
             account = self.live[order.task]
             assert account.attempt == order.attempt, order
             assert order.reason and order.cause, order
@@ -125,8 +143,41 @@ class Audit:
                         assert account.where == "parked"  # starts again elsewhere
                         assert self.options.restart_after is not None
                     account.where = "dropping" if account.where == "parked" else "killing"
+        for task, carried in self.carried.items():
+            if carried.state == "suspended":
+                found = self.live.get(task)
+                taken = found is not None and found.executor
+                assert taken, f"{task} is not adopted though it needs no slot"
         self.check_bounds()
         self.check_nothing_idle()
+
+    def adopted(self, now: float, order: ev.Adopted) -> None:
+        carried = self.carried[order.task]
+        account = self.live.setdefault(
+            order.task,
+            Account(
+                carried.job,
+                carried.priority,
+                carried.spec.memory_bytes,
+                carried.spec.prefer,
+                carried.spec.attempt,
+            ),
+        )
+        assert account.where == "waiting", order
+        assert account.attempt == order.attempt, order
+        assert order.reason, order
+        if carried.state == "suspended":
+            account.where, account.executor = "parked", order.executor
+            account.parked_at = now
+        else:
+            self.enter(now, account, order)
+        if carried.state != "running":
+            account.displaced += 1
+            account.suspension = 1
+        if carried.state == "suspending":
+            account.where = "suspending"
+        node = self.executors[order.executor].node
+        self.kept[node] = max(self.kept[node], self.suspended_memory().get(node, 0))
 
     def enter(self, now: float, account: Account, order: ev.Instruction) -> None:
         used = sum(
@@ -146,19 +197,28 @@ class Audit:
         assert account.executor == order.executor
         assert now >= account.protected_until, f"{order}: protected"
         account.displaced += 1
-        leaving = [
-            other.priority
-            for other in self.live.values()
-            if other.where in ("suspending", "killing") and not other.cancelled
-        ]
-        urgent = sum(
-            other.where in ("waiting", "parked")
-            and other.priority < max(account.priority, *leaving, account.priority)
-            for other in self.live.values()
-        )
+        others = list(self.live.values())
+        here = [other for other in others if other.executor == account.executor]
+        # For a task that is suspended here a slot that comes free elsewhere is of no use.
+        if self.leaving(here) < self.urgent(account, here, "parked"):
+            return
+        leaving, urgent = self.leaving(others), self.urgent(account, others, "waiting", "parked")
         # Under cl a slot that comes free elsewhere may be of no use to a task that is bound.
         spare = len(self.executors) if self.policy == "cl" else 0
-        assert len(leaving) < urgent + spare, f"{order}: more victims than urgent tasks"
+        assert leaving < urgent + spare, f"{order}: more victims than urgent tasks"
+
+    @staticmethod
+    def leaving(accounts: list[Account]) -> int:
+        return sum(a.where in ("suspending", "killing") and not a.cancelled for a in accounts)
+
+    @staticmethod
+    def urgent(victim: Account, accounts: list[Account], *where: str) -> int:
+        """Those more urgent than the victim or anyone who leaves."""
+        leaving = [
+            a.priority for a in accounts if a.where in ("suspending", "killing") and not a.cancelled
+        ]
+        below = max(victim.priority, *leaving, victim.priority)
+        return sum(a.where in where and a.priority < below for a in accounts)
 
     def suspended_memory(self) -> dict[str, int]:
         charged: Counter[str] = Counter()
@@ -174,6 +234,7 @@ class Audit:
                 bound = sum(e.memory_bytes for e in self.executors.values() if e.node == node)
                 # a node that has lost an executor may be over the bound that the loss has shrunk
                 continue
+            bound = max(bound, self.kept[node])  # what was suspended before counts, too
             assert amount <= bound, f"{node} keeps {amount} bytes suspended, bound {bound}"
 
     def check_nothing_idle(self) -> None:

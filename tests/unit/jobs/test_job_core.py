@@ -42,8 +42,7 @@ def test_results_are_right_and_come_once_whatever_fails(
             name = rng.choice(sorted(world.orders))
             if world.running[name]:
                 attempt = rng.choice(sorted(world.running[name]))
-                del world.running[name][attempt]
-                world.parked[name].discard(attempt)
+                world.leave(name, attempt)
                 world.report(name, wire.Lost(attempt))
         elif choice < 0.14:
             name = rng.choice(sorted(world.orders))
@@ -210,7 +209,7 @@ def test_result_lost_before_the_client_had_it_is_made_anew() -> None:
 def test_executor_of_another_protocol_is_refused() -> None:
     world = World(1, 1, random.Random(0))
     register = wire.Register("e9", "x", "n", 1, 0, "", protocol=99)
-    world.core.executors.register(register, 0.0)
+    world.core.register(register, 0.0)
     (output,) = world.core.take(0.0)
     assert isinstance(output, ToExecutor) and isinstance(output.message, wire.Refused)
     assert f"protocol 99; this job service speaks {PROTOCOL}" in output.message.reason
@@ -219,7 +218,7 @@ def test_executor_of_another_protocol_is_refused() -> None:
 def test_silent_executors_and_clients_are_given_up() -> None:
     scheduler = TaskScheduler("lma", Options(), random.Random(0))
     core = JobCore(scheduler, epoch=1, patience=5, client_patience=5)
-    core.executors.register(wire.Register("e0", "x", "n", 1, 0, ""), 0.0)
+    core.register(wire.Register("e0", "x", "n", 1, 0, ""), 0.0)
     core.clients.hello(ask.Hello("c"), 0.0)
     core.tick(4.0)
     assert set(core.books.executors) == {"e0"} and set(core.books.clients) == {"c"}
@@ -265,6 +264,7 @@ def test_job_keeps_its_slot_from_stage_to_stage() -> None:
     suspend = world.orders["e0"].popleft()
     assert isinstance(suspend, wire.Suspend)
     world.obey("e0", suspend)
+    world.park("e0", suspend.attempt)
     launch = world.orders["e0"].popleft()
     world.obey("e0", launch)
     orders = [type(launch).__name__]

@@ -39,6 +39,22 @@ def test_a_suspended_task_keeps_its_slot_and_another_runs_there() -> None:
     assert stretches([]) == []
 
 
+def test_tasks_that_were_there_before_are_shown_from_when_they_are_known() -> None:
+    history = [
+        told("b/s0/0", 10, "adopt attempt 1 on e0"),
+        told("b/s0/0", 10, "suspended"),
+        told("b/s0/1", 10, "adopt attempt 1 on e0"),
+        told("b/s0/1", 6, "finished"),
+        told("b/s0/0", 6, "resume attempt 1 on e0"),
+    ]
+    shown = [one for one in stretches(history) if one.begin < one.end]
+    assert [(one.task, one.begin, one.end, one.held) for one in shown] == [
+        ("b/s0/0", 0, 4, True),
+        ("b/s0/1", 0, 4, False),
+        ("b/s0/0", 4, 10, False),
+    ]
+
+
 def test_text() -> None:
     assert as_text(stretches(HISTORY), kind, width=10) == [
         "    e0:0 bbbbbbbb..",

@@ -2,11 +2,12 @@
 
 import random
 from collections import Counter, deque
+from typing import Literal
 
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
-from colchis.wire.work import Failure, Input, Stored, Work
-from colchis_master.jobs.books import ToClient, ToExecutor
+from colchis.wire.work import EPOCH_SHIFT, Failure, Input, Stored, Work
+from colchis_master.jobs.books import Keep, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.graph import PIECE
 from colchis_master.tasks.options import Options
@@ -20,13 +21,18 @@ class World:
     """Executors that work through their orders in any order; results name what they came of."""
 
     def __init__(self, executors: int, cores: int, rng: random.Random, piece: int = PIECE) -> None:
-        scheduler = TaskScheduler("lma", Options(), random.Random(0))
-        self.core = JobCore(scheduler, epoch=1, patience=1e9, client_patience=1e9, piece=piece)
+        self.epoch = 0
+        self.piece = piece
+        self.journal: dict[str, Keep] = {}
+        self.serve()
         self.rng = rng
         self.now = 0.0
         self.lives: Counter[str] = Counter()
         self.running: dict[str, dict[int, wire.Launch]] = {}
         self.parked: dict[str, set[int]] = {}
+        self.leaving: dict[str, set[int]] = {}
+        self.done_there: dict[str, dict[int, wire.Done]] = {}
+        self.welcomed: dict[str, int] = {}
         self.stored: dict[str, dict[str, str]] = {}
         self.orders: dict[str, deque[wire.ToExecutor]] = {}
         self.to_client: list[ask.ToClient] = []
@@ -35,21 +41,86 @@ class World:
         self.kept: dict[int, int] = {}
         self.computed: Counter[str] = Counter()
         self.failing = 0.0
+        self.seconds = 1e-4
         self.lots = 0
         self.cores = cores
         for number in range(executors):
             self.join(f"e{number}")
-        self.core.clients.hello(ask.Hello("c"), 0.0)
+        self.hello()
+
+    def serve(self) -> None:
+        self.epoch += 1
+        scheduler = TaskScheduler("lma", Options(), random.Random(0))
+        self.core = JobCore(
+            scheduler, epoch=self.epoch, patience=1e9, client_patience=1e6, piece=self.piece
+        )
+
+    def hello(self) -> None:
+        self.core.clients.hello(ask.Hello("c", jobs=list(self.journal)), self.now)
         self.core.clients.add_function("c", wire.Function(FUNCTION, b"f"))
         self.take()
+
+    def restart(self) -> None:
+        """The service dies and is started again; nobody has come back to it yet.
+
+        Orders on their way come to their executors or do not, reports on theirs are lost.
+        """
+        for name, orders in self.orders.items():
+            if self.rng.random() < 0.5:
+                self.unheard(name, orders)
+            orders.clear()
+        self.serve()
+        functions = self.core.books.functions
+        functions.add(FUNCTION, b"f", "journal")
+        for kept in self.journal.values():
+            self.core.recover(kept.client, kept.spec, kept.born, self.now)
+        functions.drop(FUNCTION, "journal")
+        self.take()
+
+    def unheard(self, name: str, orders: deque[wire.ToExecutor]) -> None:
+        core, self.core = (
+            self.core,
+            JobCore(TaskScheduler("lma", Options(), random.Random(0)), epoch=0),
+        )
+        while orders:
+            self.obey(name, orders.popleft())
+        self.core = core
 
     def join(self, name: str) -> None:
         self.lives[name] += 1
         self.running[name], self.stored[name], self.parked[name] = {}, {}, set()
+        self.leaving[name], self.done_there[name] = set(), {}
         self.orders[name] = deque()
+        self.register(name)
+
+    def register(self, name: str) -> None:
+        def state(attempt: int) -> Literal["running", "suspending", "suspended"]:
+            if attempt in self.parked[name]:
+                return "suspended"
+            return "suspending" if attempt in self.leaving[name] else "running"
+
         life = f"{name}-{self.lives[name]}"
-        register = wire.Register(name, life, name, self.cores, 2**30, f"ipc://{life}")
-        self.core.executors.register(register, self.now)
+        register = wire.Register(
+            name,
+            life,
+            name,
+            self.cores,
+            2**30,
+            f"ipc://{life}",
+            attempts=list(self.running[name]),
+            carried=[
+                wire.Carried(attempt, order.task, state(attempt))
+                for attempt, order in self.running[name].items()
+                if order.task
+            ],
+            done=list(self.done_there[name].values()),
+        )
+        self.core.register(register, self.now)
+        self.take()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.core.tick(self.now)
         self.take()
 
     def take(self) -> None:
@@ -60,6 +131,10 @@ class World:
                     self.orders[output.executor].append(output.message)
             elif isinstance(output, ToClient):
                 self.to_client.append(output.message)
+            elif isinstance(output, Keep):
+                self.journal[output.spec.job] = output
+            else:
+                del self.journal[output.job]
 
     def submit(self, job: ask.Submit) -> None:
         self.core.jobs.submit("c", job, self.now)
@@ -71,8 +146,10 @@ class World:
         self.take()
 
     def crash(self, name: str) -> None:
-        self.core.executors.lost(name)
-        self.take()
+        """An executor is found to be gone, or not before the next one of its name is there."""
+        if self.rng.random() < 0.5:
+            self.core.executors.lost(name)
+            self.take()
         self.join(name)
 
     def address(self, name: str) -> str:
@@ -81,6 +158,9 @@ class World:
     def step(self) -> bool:
         """One thing happens somewhere; False when nothing can."""
         choices = [(name, "order") for name, orders in self.orders.items() if orders]
+        choices += [(name, "come back") for name in self.orders.keys() - self.core.books.executors]
+        choices += [(name, "yield") for name, leaving in self.leaving.items() if leaving]
+        choices.sort()
         choices += [(name, "end") for name, running in self.running.items() if running]
         if self.core.behind:
             choices.append(("", "go on"))
@@ -92,32 +172,76 @@ class World:
             self.take()
         elif what == "order":
             self.obey(name, self.orders[name].popleft())
+        elif what == "come back":
+            self.register(name)
+        elif what == "yield":
+            self.park(name, self.rng.choice(sorted(self.leaving[name])))
         else:
             free = [a for a in self.running[name] if a not in self.parked[name]]
             if free:
                 self.finish(name, self.rng.choice(free))
         return True
 
+    def park(self, name: str, attempt: int) -> None:
+        self.leaving[name].discard(attempt)
+        self.parked[name].add(attempt)
+        self.report(name, wire.Suspended(attempt, "cooperative", 10))
+
     def obey(self, name: str, order: wire.ToExecutor) -> None:
         if isinstance(order, wire.Launch):
             assert order.attempt not in self.attempts, "attempts never share a number"
             self.attempts.append(order.attempt)
             self.lots += bool(order.more)
+            if order.task:
+                assert order.task not in self.at_work(), "nothing runs twice at a time"
             self.running[name][order.attempt] = order
             busy = len(self.running[name]) - len(self.parked[name])
             assert busy <= self.cores, "a slot is given out once"
         elif isinstance(order, wire.Cancel) and order.attempt in self.running[name]:
-            del self.running[name][order.attempt]
-            self.parked[name].discard(order.attempt)
+            self.leave(name, order.attempt)
             self.report(name, wire.Cancelled(order.attempt))
         elif isinstance(order, wire.Suspend) and order.attempt in self.running[name]:
-            self.parked[name].add(order.attempt)
-            self.report(name, wire.Suspended(order.attempt, "cooperative", 10))
+            self.leaving[name].add(order.attempt)
         elif isinstance(order, wire.Resume):
             self.parked[name].discard(order.attempt)
+        elif isinstance(order, wire.Settled):
+            for attempt in order.attempts:
+                self.done_there[name].pop(attempt, None)
+        elif isinstance(order, wire.Welcome):
+            self.welcome(name, order)
         elif isinstance(order, wire.DropResults):
             for key in order.keys:
                 self.stored[name].pop(key, None)
+
+    def welcome(self, name: str, order: wire.Welcome) -> None:
+        if self.welcomed.get(name) == order.epoch:
+            return
+        self.welcomed[name] = order.epoch
+
+        def dropped(attempt: int) -> bool:
+            return attempt >> EPOCH_SHIFT != order.epoch and attempt not in order.kept
+
+        for attempt in [one for one in self.running[name] if dropped(one)]:
+            self.leave(name, attempt)
+            self.report(name, wire.Cancelled(attempt))
+        for attempt in [one for one in self.done_there[name] if dropped(one)]:
+            del self.done_there[name][attempt]
+        for key in [one for one in self.stored[name] if dropped(int(one.partition(".")[0]))]:
+            del self.stored[name][key]
+
+    def leave(self, name: str, attempt: int) -> wire.Launch:
+        self.parked[name].discard(attempt)
+        self.leaving[name].discard(attempt)
+        return self.running[name].pop(attempt)
+
+    def at_work(self) -> set[str]:
+        """Tasks that executors are at which have been heard in this life of the service."""
+        return {
+            order.task
+            for name, running in self.running.items()
+            if self.welcomed.get(name) == self.epoch
+            for order in running.values()
+        }
 
     def read(self, item: Input) -> str | None:
         if isinstance(item, bytes):
@@ -140,7 +264,7 @@ class World:
                 self.report(name, wire.Given(attempt, done + 1))
                 return
             if (choice < 0.2 and done) or done == kept:
-                del self.running[name][attempt]
+                self.leave(name, attempt)
                 self.report(name, wire.Finished(attempt, []))
                 return
             last = len(works) if kept == len(works) else kept + 1
@@ -153,7 +277,7 @@ class World:
             self.done[attempt] += len(parts)
             self.report(name, wire.Parts(attempt, done, parts, 1e-4))
             return
-        del self.running[name][attempt]
+        self.leave(name, attempt)
         if self.rng.random() < self.failing:
             self.report(name, wire.Failed(attempt, Failure("no luck")))
             return
@@ -164,7 +288,9 @@ class World:
             self.report(name, wire.Parts(attempt, done, [results], 1e-4))
             self.report(name, wire.Finished(attempt, []))
         else:
-            self.report(name, wire.Finished(attempt, results, 1e-4))
+            if order.task:
+                self.done_there[name][attempt] = wire.Done(attempt, order.task, results)
+            self.report(name, wire.Finished(attempt, results, self.seconds))
 
     def compute(self, name: str, number: int, work: Work) -> list[Input] | Stored:
         """The results of a task, or the input that is lost."""
@@ -190,7 +316,9 @@ class World:
     def settle(self) -> None:
         for _ in range(20_000):
             if not self.step():
-                return
+                if not any(job.settling for job in self.core.books.jobs.values()):
+                    return
+                self.pass_time(5.0)
         raise AssertionError("it never ends")
 
 

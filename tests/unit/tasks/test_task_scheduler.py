@@ -307,3 +307,72 @@ def test_stage_whose_rest_does_not_come_is_forgotten() -> None:
     core.handle(4, ev.JobCancelled(new_id(), "m"))
     core.handle(5, ev.Killed(new_id(), "m0", 1))
     assert core.book.jobs == {}
+
+
+def carried(job: str, priority: int, task: str, state: Any, memory: int = 0) -> ev.Carried:
+    return ev.Carried(job, "s", priority, ev.TaskSpec(task, GIB), state, memory)
+
+
+def joined(executor: str, cores: int, *has: ev.Carried) -> ev.ExecutorJoined:
+    return ev.ExecutorJoined(new_id(), executor, executor, cores, 32 * GIB, has)
+
+
+def test_what_an_executor_brings_along_goes_on_there() -> None:
+    core = TaskScheduler()
+    has = [
+        carried("l", 2, "l0", "running"),
+        carried("l", 2, "l1", "suspending", 2 * GIB),
+        carried("l", 2, "l2", "suspended", 3 * GIB),
+    ]
+    orders = core.handle(0, joined("e0", 2, *has))
+    assert sorted(names(orders)) == [("Adopted", f"l{n}", 1) for n in range(3)]
+    assert core.suspended_memory() == {"e0": 5 * GIB}
+    assert "since before" in core.story("l1")[-1].reason
+    orders = core.handle(1, ev.Suspended(new_id(), "l1", 1, memory_bytes=4 * GIB))
+    assert names(orders) == [("Resume", "l2", 1)]
+    orders = core.handle(2, ev.TaskFinished(new_id(), "l0", 1))
+    assert names(orders) == [("Resume", "l1", 1)]
+    assert core.suspended_memory() == {}
+
+
+def test_what_cannot_go_on_where_it_is_is_not_adopted() -> None:
+    core = TaskScheduler()
+    core.handle(0, joined("e0", 1))
+    core.handle(0, stage("l", 2, "l0", "l1"))
+    has = [carried("l", 2, task, "running") for task in ("l0", "l1", "l2")]
+    # l0 is elsewhere by now, and there is one slot.
+    orders = core.handle(1, joined("e1", 1, *has))
+    assert names(orders) == [("Adopted", "l1", 1)]
+    assert core.story("l2") == ()
+    # Nor is anything of one that is known already.
+    assert core.handle(2, joined("e1", 1, carried("l", 2, "l3", "running"))) == []
+
+
+def test_a_slot_that_is_being_left_already_is_waited_for() -> None:
+    core = TaskScheduler()
+    core.handle(0, joined("e0", 1, carried("l", 2, "l0", "suspending")))
+    core.handle(0, joined("e1", 1, carried("l", 2, "l1", "running")))
+    assert core.handle(1, stage("h", 1, "h0")) == []
+    orders = core.handle(2, ev.Suspended(new_id(), "l0", 1))
+    assert names(orders) == [("Launch", "h0", 1)]
+
+
+def test_what_has_worked_nobody_knows_how_long_does_not_start_again() -> None:
+    core = scheduler(restart_after=1.0)
+    core.handle(0, stage("l", 2, "l0"))
+    core.handle(1, joined("e1", 1, carried("l", 2, "l1", "running")))
+    core.handle(2, stage("h", 1, "h0", "h1"))
+    for task in ("l0", "l1"):
+        core.handle(3, ev.Suspended(new_id(), task, 1))
+    orders = core.handle(3, joined("e2", 2))
+    assert orders == []
+    assert names(core.handle(20, ev.Tick(new_id()))) == [("Kill", "l0", 1)]
+
+
+def test_weight_without_sense_brings_nobody_along() -> None:
+    core = TaskScheduler()
+    wrong = ev.Carried("l", "s", 2, ev.TaskSpec("l0"), "running", weight=0.0)
+    with pytest.raises(InputError, match="weight"):
+        core.handle(0, joined("e0", 1, wrong))
+    core.handle(1, stage("l", 2, "l0"))
+    assert names(core.handle(2, joined("e0", 1))) == [("Launch", "l0", 1)]
