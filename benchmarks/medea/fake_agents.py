@@ -1,6 +1,6 @@
 """Many agents in one process, that run nothing: they say what a real agent would say.
 
-They keep the message contract where all goes well: containers run as soon as they are ordered,
+They keep the message contract where all goes well: containers run a moment after they are ordered,
 batch containers (``SECONDS`` in their environment) end by themselves, stopped ones at once.
 """
 
@@ -35,6 +35,10 @@ from colchis.wire.messages import (
 )
 
 LASTS = "SECONDS"
+STARTING = (0.02, 0.06)
+"""Seconds that a container takes to start: with none, this one process would answer a hundred
+orders that belong to as many hosts before it sees the next one."""
+
 GROUPS = {"rack": 20, "upgrade_domain": 10}
 """Node groups; racks hold so many nodes, domains are so many."""
 
@@ -83,7 +87,7 @@ class FakeAgent:
                         self._epoch, self._interval = message.epoch, message.heartbeat_interval
                     case Start():
                         self._started.append((message.container, time.time()))
-                        await self._start(message)
+                        self._tasks.create_task(self._start(message))
                     case Stop():
                         await self._end(message.container, Exit("stopped"))
                         await self._say(Done(message.order, message.container))
@@ -104,7 +108,9 @@ class FakeAgent:
             lasts = order.env.get(LASTS)
             if lasts is not None:
                 self._tasks.create_task(self._finish(order.container, float(lasts)))
-            await self._report(order.container, order.incarnation)
+            await asyncio.sleep(random.uniform(*STARTING))
+            if self._running.get(order.container) == order.incarnation:
+                await self._report(order.container, order.incarnation)
         await self._say(Done(order.order, order.container))
 
     async def _finish(self, container: str, seconds: float) -> None:
