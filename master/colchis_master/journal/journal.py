@@ -8,7 +8,7 @@ before it returns.
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,6 @@ _DECODER: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _ENCODER = msgspec.json.Encoder()
 
 
-def _inserts(into: str) -> dict[int, str]:
-    """Statements that insert so many rows of two columns each, the most first."""
-    row = "(?, ?)"
-    return {
-        size: f"INSERT INTO {into} VALUES {', '.join([row] * size)}"  # noqa: S608
-        for size in (128, 32, 8, 4, 2, 1)
-    }
-
-
-_INSERT_RECORDS = _inserts("records (data, crc)")
-_INSERT_EVENTS = _inserts("events (seq, data)")
-
-
 class JournalError(ColchisError):
     """The journal cannot be written or read; the master must not go on."""
 
@@ -68,7 +55,6 @@ class Journal:
 
     ``epoch`` is higher than in any life of the journal before, and was written before this
     returns. Raises JournalError where the file cannot be opened or is of a later version.
-    Threads may share it, one at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,8 +93,7 @@ class Journal:
         return self._start_over(db)
 
     def _connect(self) -> sqlite3.Connection:
-        # It is written to in a thread, and closed by another when that has ended.
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         return db
@@ -181,9 +166,12 @@ class Journal:
             return
         try:
             self._db.execute("BEGIN")
-            self._insert(_INSERT_RECORDS, [_pack(record) for record in records])
-            self._insert(
-                _INSERT_EVENTS, [(event["seq"], _ENCODER.encode(event)) for event in events]
+            self._db.executemany(
+                "INSERT INTO records (data, crc) VALUES (?, ?)", [_pack(r) for r in records]
+            )
+            self._db.executemany(
+                "INSERT INTO events VALUES (?, ?)",
+                [(event["seq"], _ENCODER.encode(event)) for event in events],
             )
             if events:
                 self.next_event = events[-1]["seq"] + 1
@@ -198,16 +186,6 @@ class Journal:
                 self.compact()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
-
-    def _insert(self, statements: Mapping[int, str], rows: Sequence[tuple[Any, Any]]) -> None:
-        """Insert many rows with few statements: after each one this thread has to get the
-        interpreter's lock back from another that is busy."""
-        start = 0
-        for size, statement in statements.items():
-            while start + size <= len(rows):
-                flat = [value for row in rows[start : start + size] for value in row]
-                self._db.execute(statement, flat)
-                start += size
 
     def compact(self) -> None:
         """Let a snapshot take the place of all records."""

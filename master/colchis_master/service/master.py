@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -42,9 +41,6 @@ from colchis_master.service.outbox import Outbox
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
-SWITCH = 0.0001
-"""Seconds after which a thread of the master that is busy lets another one go on."""
-
 TURN = 0.0005
 """Seconds for which messages of agents are handled before others have their turn."""
 
@@ -66,8 +62,6 @@ def run_master(settings: MasterSettings) -> int:
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
     gc.freeze()
-    # The journal's thread needs little time of the interpreter, but often, and others wait for it.
-    sys.setswitchinterval(SWITCH)
     return asyncio.run(master.run())
 
 
@@ -115,7 +109,13 @@ class Master:
         left_out = self.core.restore(records, time.monotonic(), time.time())
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
-        self._outbox = Outbox(self._journal.write, self.feed, self._carry_out, self._not_kept)
+        self._outbox = Outbox(
+            self._journal.write,
+            self.feed,
+            self._carry_out,
+            self._not_kept,
+            lambda flush: asyncio.get_running_loop().call_soon(flush),
+        )
         self._jobs = jobs
         self._control = MasterControl(self)
         self._link: Link | None = None
@@ -139,7 +139,7 @@ class Master:
             stack.callback(socket.close, 200)
             socket.bind(self._settings.listen)
             self._link = Link(socket)
-            stack.push_async_callback(self._outbox.close)
+            stack.callback(self._outbox.flush)
             if self._jobs is not None:
                 desk = self._jobs.desk(self._settings.state)
                 await stack.enter_async_context(desk.service)
@@ -164,7 +164,7 @@ class Master:
         """Give the core an event; what it says is carried out once what must be durable is."""
         self._outbox.put(self.core.handle(time.monotonic(), event), time.time())
 
-    def _not_kept(self, error: BaseException) -> None:
+    def _not_kept(self, error: Exception) -> None:
         if isinstance(error, JournalError):
             log.critical("the journal cannot be kept; the master stops", error=str(error))
         else:
