@@ -74,17 +74,23 @@ class NoCgroups(CgroupTree):
             }
         return {pid: everyone[pid] for pid in members if everyone[pid].state != "Z"}
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        for pid in self._members(name):
+    def _signal(self, name: str, number: signal.Signals) -> set[int]:
+        """Signal every member; who was one."""
+        members = set(self._members(name))
+        for pid in members:
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
             except PermissionError as error:
                 raise CgroupError(f"cannot signal process {pid} of {name}: {error}") from error
+        return members
 
     def freeze(self, name: str) -> None:
-        self._signal(name, signal.SIGSTOP)
+        stopped: set[int] = set()
+        # What was forked between the look and the signal is a member that nobody has stopped.
+        while fresh := self._signal(name, signal.SIGSTOP) - stopped:
+            stopped |= fresh
 
     def thaw(self, name: str) -> None:
         self._signal(name, signal.SIGCONT)

@@ -3,10 +3,18 @@
 import os
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
-from colchis_agent.cgroups import CgroupError, CgroupTree, Limits, join, open_tree
+from colchis_agent.cgroups import (
+    CgroupError,
+    CgroupTree,
+    Limits,
+    NoCgroups,
+    join,
+    open_tree,
+)
 from tests.host.support import BURN, SLEEP, python, run_in
 from tests.support import wait_for
 
@@ -27,6 +35,31 @@ def test_frozen_uses_no_cpu_and_goes_on_when_thawed(any_tree: CgroupTree) -> Non
     assert not any_tree.is_frozen("work")
     assert any_tree.kill_all("work", timeout=60)
     process.wait()
+
+
+def test_what_is_forked_while_its_parent_is_stopped_is_frozen_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = NoCgroups(tmp_path / "groups")
+    tree.create("work", Limits())
+    fork = tmp_path / "fork"
+    wait = f"import os, time\nwhile not os.path.exists({str(fork)!r}): time.sleep(0.01)\n"
+    process = run_in(tree, "work", python(f"{wait}os.fork()\n{BURN}"))
+    kill = os.kill
+
+    def late(pid: int, number: int) -> None:
+        if not fork.exists():
+            fork.touch()
+            wait_for(lambda: len(tree.pids("work")) == 2, "the fork")
+        kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", late)
+    tree.freeze("work")
+    wait_for(lambda: tree.is_frozen("work"), "frozen")
+    assert len(tree.pids("work")) == 2
+    assert tree.kill_all("work", timeout=60)
+    process.wait()
+    tree.remove("work")
 
 
 def settled_usage(tree: CgroupTree) -> float | None:
