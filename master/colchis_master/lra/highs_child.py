@@ -1,6 +1,5 @@
 """The child of ``colchis_master.lra.apart``: programs and what is asked of them in, answers out."""
 
-import ctypes
 import os
 import pickle
 import signal
@@ -9,10 +8,9 @@ import time
 from dataclasses import replace
 from typing import IO
 
+from colchis.jobs.urgency import die_with_parent
 from colchis_master.lra.apart import LENGTH
 from colchis_master.lra.highs import Answer, Program, SolverFailedError, minimise
-
-_PR_SET_PDEATHSIG = 1
 
 
 def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
@@ -40,7 +38,7 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # HiGHS does not notice that nobody waits for it any more.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(os.getppid())
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers)
