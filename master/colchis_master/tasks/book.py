@@ -275,8 +275,8 @@ class Book:
 
     def serves(self, executor: Executor, lane: str) -> bool:
         """Whether slots of the executor are any good to the lane."""
-        if lane == executor.own_lane:
-            return True
+        if lane.startswith(OWN):
+            return lane == executor.own_lane
         return lane not in self.members or executor.name in self.members[lane]
 
     def exchange_claims(self, executor: Executor, served: list[str]) -> None:
@@ -301,12 +301,21 @@ class Book:
         return False
 
     def take_surplus(self, lane: str) -> bool:
-        """Let the lane have a slot that is being vacated for one where nobody waits any more."""
-        return any(
-            self.hand_over(other, lane)
-            for other in [o for o in self.claims if o != lane and o not in self.queue.lanes]
-            if not other.startswith(OWN)
+        """Let the lane have a slot that is being vacated for another that needs it no more."""
+        surplus = [other for other in self.claims if other != lane and self._has_surplus(other)]
+        return any(self.hand_over(other, lane) for other in surplus)
+
+    def _has_surplus(self, lane: str) -> bool:
+        """Whether slots are being vacated for a lane whose tasks have got others or are gone."""
+        if not lane.startswith(OWN):
+            return lane not in self.queue.lanes
+        leaving = self.claims[lane]
+        least = max(task.stage.priority for task in leaving)
+        suspended = self._holder(next(iter(leaving))).suspended.values()
+        wanted = sum(
+            task.state is TaskState.SUSPENDED and task.stage.priority < least for task in suspended
         )
+        return len(leaving) > wanted
 
     def protect(self, task: Task, now: float, waited: float = math.inf) -> None:
         """Nobody displaces the task for a while, after it has waited for so many seconds."""

@@ -384,8 +384,10 @@ class TaskScheduler:
         touched = list(self.book.touched)
         self.book.index_victims(self._now)
         for lane in self._lanes(touched):
+            spare = True
             for stage, prefer in self._displacement.needs(lane):
-                if self.policy.binding and self.book.take_surplus(lane):
+                spare = spare and self.book.take_surplus(lane)
+                if spare:
                     continue
                 victim = self._displacement.victim(stage, prefer, lane, self._now)
                 if victim is None:
@@ -393,7 +395,7 @@ class TaskScheduler:
                 self._displace_one(victim, lane, stage)
         for executor in touched:
             found = self._displacement.for_suspended(executor, self._now)
-            if found is not None:
+            if found is not None and not self.book.take_surplus(executor.own_lane):
                 task, victim = found
                 self._displace_one(victim, executor.own_lane, task.stage)
 

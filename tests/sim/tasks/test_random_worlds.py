@@ -18,6 +18,10 @@ def test_every_law_holds_in_random_worlds(policy: str, block: int) -> None:
             raise AssertionError(f"policy {policy}, seed {seed}: {error}") from error
 
 
+def test_slot_that_comes_for_a_task_which_has_got_another_is_for_others() -> None:
+    World("random", 20131).run()
+
+
 def test_the_worlds_are_eventful() -> None:
     seen: Counter[str] = Counter()
     for seed in range(40):
