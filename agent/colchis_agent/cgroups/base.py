@@ -118,16 +118,16 @@ class CgroupTree(ABC):
         """Names of the groups of this tree, sorted."""
 
     @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether the tree has this group, or what is left of it."""
+
+    @abstractmethod
     def unenforced(self) -> tuple[str, ...]:
         """What this host cannot enforce, of ``cpus``, ``memory``, ``pids``, ``freezer``."""
 
     @abstractmethod
     def close(self) -> None:
         """Remove the tree itself if it holds no group, and what is above and empty without it."""
-
-    def exists(self, name: str) -> bool:
-        """Whether the tree has this group."""
-        return name in self.names()
 
     def add(self, name: str, pid: int) -> None:
         """Move a process, with all its threads, into the group."""

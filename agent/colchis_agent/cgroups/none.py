@@ -108,17 +108,17 @@ class NoCgroups(CgroupTree):
         )
 
     def pids(self, name: str) -> tuple[int, ...]:
-        return tuple(sorted(self._members(name))) if self._file(name).exists() else ()
+        return tuple(sorted(self._members(name))) if self.exists(name) else ()
 
     def kill(self, name: str) -> bool:
-        if not self._file(name).exists():
+        if not self.exists(name):
             return True
         self._signal(name, signal.SIGSTOP)
         self._signal(name, signal.SIGKILL)
         return not self._members(name)
 
     def remove(self, name: str) -> None:
-        if self._file(name).exists():
+        if self.exists(name):
             if self._members(name):
                 raise CgroupError(f"cannot remove group {name}: it still holds processes")
             self._file(name).unlink()
@@ -127,6 +127,9 @@ class NoCgroups(CgroupTree):
         if not self._root.is_dir():
             return ()
         return tuple(sorted(file.name for file in self._root.iterdir() if file.is_file()))
+
+    def exists(self, name: str) -> bool:
+        return self._file(name).is_file()
 
     def unenforced(self) -> tuple[str, ...]:
         return ("cpus", "memory", "pids", "freezer")

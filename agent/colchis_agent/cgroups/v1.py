@@ -164,6 +164,9 @@ class V1Tree(CgroupTree):
         }
         return tuple(sorted(found))
 
+    def exists(self, name: str) -> bool:
+        return any(self._path(controller, name).is_dir() for controller in self._roots)
+
     def unenforced(self) -> tuple[str, ...]:
         controllers = {"cpus": "cpu", "memory": "memory", "pids": "pids"}
         return tuple(what for what, name in controllers.items() if name not in self._roots)

@@ -150,6 +150,9 @@ class V2Tree(CgroupTree):
             return ()
         return tuple(sorted(child.name for child in self._root.iterdir() if child.is_dir()))
 
+    def exists(self, name: str) -> bool:
+        return self._group(name).path.is_dir()
+
     def unenforced(self) -> tuple[str, ...]:
         controllers = {"cpus": "cpu", "memory": "memory", "pids": "pids"}
         return tuple(what for what, name in controllers.items() if name not in self._controllers)

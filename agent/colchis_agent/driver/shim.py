@@ -266,14 +266,18 @@ class Supervisor:
         self._log.write(data)
         return bool(data)
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Take in who has ended; False where nobody is left below this process.
+
+        Orphans among its descendants become its children at once, so without a child it has none.
+        """
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == self._child:
                 self._status = status
 
@@ -284,9 +288,9 @@ class Supervisor:
         cannot die; the agent, which can thaw, clears the cgroup afterwards.
         """
         for _ in range(LEFTOVER_ROUNDS):
-            left = descendants()
-            if not left:
+            if not self._reap():
                 return
+            left = descendants()
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in left:
                     try:
@@ -295,7 +299,6 @@ class Supervisor:
                         continue
             self._carry()
             time.sleep(LEFTOVER_PAUSE)
-            self._reap()
 
 
 def oom_kills(file: str | None) -> int:

@@ -104,6 +104,7 @@ def test_groups_are_named_taken_over_and_removed(any_tree: CgroupTree) -> None:
     any_tree.remove("a")
     any_tree.remove("a")
     assert any_tree.names() == ("b",)
+    assert not any_tree.exists("a")
     assert any_tree.kill("a")
 
 
@@ -127,6 +128,17 @@ def test_names_cannot_leave_the_tree(any_tree: CgroupTree, name: str) -> None:
 def test_a_group_that_does_not_exist_is_an_error(any_tree: CgroupTree, operation: str) -> None:
     with pytest.raises(CgroupError):
         getattr(any_tree, operation)("nobody")
+
+
+def test_what_is_left_of_a_group_exists_until_it_is_removed(tree: CgroupTree) -> None:
+    tree.create("half", Limits())
+    folders = [file.parent for file in tree.procs_files("half")]
+    for folder in folders[1:]:
+        folder.rmdir()
+    assert tree.exists("half")
+    tree.remove("half")
+    assert not tree.exists("half")
+    assert not any(folder.exists() for folder in folders)
 
 
 def test_no_folder_is_left_behind() -> None:
