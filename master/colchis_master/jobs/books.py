@@ -97,6 +97,8 @@ class Books:
         self.tasks: dict[str, tuple[Job, Task]] = {}
         self.behind: dict[str, Job] = {}
         """Jobs with tasks that could be handed to the scheduler and are not yet."""
+        self.released: deque[Job] = deque()
+        """Jobs that are forgotten, of whose tasks some are still on the books."""
         self.executors: dict[str, Executor] = {}
         self.clients: dict[str, Client] = {}
         self.functions = Functions()
@@ -121,21 +123,18 @@ class Books:
             self.settled.setdefault(executor, []).append(attempt)
             task.done_by = None
 
-    def cut(self, task: Task) -> None:
-        """End the lot of other jobs in which a task is at hand that is not wanted any more.
+    def find(self, name: str) -> tuple[Job, Task] | None:
+        """A task and its job, unless that is forgotten."""
+        found = self.tasks.get(name)
+        return None if found is None or self.jobs.get(found[0].id) is not found[0] else found
+
+    def cut(self, number: int, attempt: Attempt) -> None:
+        """End a lot of another job in which a task is at hand that is not wanted any more.
 
         The task scheduler cannot: for it the lot's first task has the slot.
         """
-        number = task.lot
-        attempt = self.attempts.get(number) if number is not None else None
-        if number is None or attempt is None or not attempt.done:
-            return
-        place = attempt.at_hand
-        if (
-            place.task is task
-            and place.job is not attempt.job
-            and attempt.done <= len(attempt.riders)
-        ):
+        job = attempt.at_hand.job
+        if job.over and job is not attempt.job and 0 < attempt.done <= len(attempt.riders):
             self.say(ToExecutor(attempt.executor, wire.Cancel(number, 0.0)))
 
     def id(self) -> str:

@@ -7,6 +7,7 @@ is taken once.
 """
 
 import math
+from collections.abc import Callable
 
 import structlog
 
@@ -43,8 +44,8 @@ class JobCore:
     before it is given up; ``settle`` how long after :meth:`recover` executors may take to come
     back before what they may be at is begun anew; ``now`` is monotonic seconds everywhere. After
     any number of calls to ``jobs``, ``executors`` and ``clients``, :meth:`take` has what follows
-    from them. A large job is taken in piece by piece, so that urgent ones need not wait for the
-    whole.
+    from them. Large jobs are taken in and forgotten piece by piece, so that urgent ones need not
+    wait for the whole.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class JobCore:
         self.executors = Executors(self.books, self.jobs)
         self.clients = Clients(self.books, self.jobs)
         self._recovery = Recovery(self.books, self.jobs, self.executors.take_results)
+        self._piece, self._pieces = piece, 0
         self._settle = settle
         self._settled_at = math.inf
         self._scheduler = scheduler
@@ -79,11 +81,20 @@ class JobCore:
     @property
     def behind(self) -> bool:
         """Whether :meth:`go_on` is wanted, once others have had their turn."""
-        return bool(self.books.behind)
+        return bool(self.books.behind or self.books.released or self._scheduler.behind)
 
     def go_on(self) -> None:
-        """Take in more of a large job."""
-        self.jobs.go_on()
+        """Take in a piece of a large job, or forget one; either has its turn."""
+        due: list[Callable[[], None]] = []
+        if self.books.behind:
+            due.append(self.jobs.go_on)
+        if self.books.released:
+            due.append(self.jobs.forget)
+        if self._scheduler.behind:
+            due.append(lambda: self._scheduler.go_on(self._piece))
+        if due:
+            self._pieces += 1
+            due[self._pieces % len(due)]()
 
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""
@@ -178,7 +189,7 @@ class JobCore:
                 self.clients.left(client.name)
 
     def _carry_out(self, instruction: sched.Instruction) -> None:
-        found = self.books.tasks.get(instruction.task)
+        found = self.books.find(instruction.task)
         if isinstance(instruction, sched.Launch):
             if found is not None and found[1].state is JobTaskState.READY:
                 self._launch(*found, instruction)
@@ -241,7 +252,6 @@ class JobCore:
                 order.executor,
                 order.reason,
             )
-            rider.lot = number
         task.attempt, task.executor, task.reason = number, order.executor, order.reason
         task.shown = "running"
         work = Work(stage.spec.kind, digest, inputs, stage.spec.buckets)
@@ -269,7 +279,7 @@ class JobCore:
             return []
 
         def alike(name: str) -> bool:
-            found = self.books.tasks.get(name)
+            found = self.books.find(name)
             if found is None or found[0].client != job.client or found[0].over:
                 return False
             other = found[0].stages[found[1].stage].spec

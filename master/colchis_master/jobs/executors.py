@@ -163,9 +163,7 @@ class Executors:
                 finished.append(place)
             attempt.done += 1
             self.take_results(place.job, place.task, results)
-        place = attempt.at_hand
-        if place.job.over:
-            self._books.cut(place.task)
+        self._books.cut(message.attempt, attempt)
         if finished:
             done = tuple(_names(finished))
             self._books.tell(sched.LotAdvanced(self._books.id(), finished=done))

@@ -156,9 +156,9 @@ class Jobs:
         self._books.behind.pop(job.id, None)
         if state != "finished":
             self._books.tell(sched.JobCancelled(self._books.id(), job.id))
-            for stage in job.stages:
-                for task in stage.tasks:
-                    self._books.cut(task)
+            for number, attempt in self._books.attempts.items():
+                if attempt.riders and attempt.at_hand.job is job:
+                    self._books.cut(number, attempt)
         ended = ask.JobEnded(job.id, state, failure)  # type: ignore[arg-type]  # one of three words
         self._books.say(ToClient(job.client, ended))
 
@@ -169,7 +169,10 @@ class Jobs:
             self.end(job, "cancelled", None)
 
     def release(self, job_id: str) -> None:
-        """Forget a job: its client has all it wants of it."""
+        """Forget a job: its client has all it wants of it.
+
+        Nobody finds it or anything of it any more, but its tasks go by and by.
+        """
         job = self._books.jobs.get(job_id)
         if job is None:
             return
@@ -180,11 +183,26 @@ class Jobs:
         self._books.say(Forget(job_id))
         for digest in {stage.function for stage in job.spec.stages}:
             self._books.functions.drop(digest, job_id)
-        tasks = [task for stage in job.stages for task in stage.tasks]
-        for task in tasks:
-            del self._books.tasks[task.id]
-            self._books.settle(task)
-        self.drop(result for task in tasks for result in task.results or ())
+        self._books.released.append(job)
+
+    def forget(self) -> None:
+        """Take a piece of the tasks of released jobs off the books, and drop their results."""
+        books = self._books
+        gone: list[Task] = []
+        while books.released and len(gone) < self._piece:
+            job = books.released[0]
+            tasks = next((stage.tasks for stage in job.stages if stage.tasks), None)
+            if tasks is None:
+                books.released.popleft()
+                continue
+            first = max(0, len(tasks) - self._piece + len(gone))
+            for task in tasks[first:]:
+                if books.tasks[task.id][1] is task:
+                    del books.tasks[task.id]
+                books.settle(task)
+            gone += tasks[first:]
+            del tasks[first:]
+        self.drop(result for task in gone for result in task.results or ())
 
     def drop(self, results: Iterable[Input]) -> None:
         """Nobody needs these results: executors need not keep them."""

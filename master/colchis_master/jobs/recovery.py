@@ -103,7 +103,7 @@ class Recovery:
 
     def _find(self, number: int, name: str) -> tuple[Job, Task] | None:
         """The task that an attempt is at, where nobody else is and nothing has come of it."""
-        found = self._books.tasks.get(name)
+        found = self._books.find(name)
         if found is None or number >> EPOCH_SHIFT == self._books.epoch:
             return None
         job, task = found

@@ -63,8 +63,6 @@ class Task:
     done_by: tuple[str, int] | None = None
     """The executor that may keep a note of its results, and under which attempt."""
     attempt: int | None = None
-    lot: int | None = None
-    """The attempt that it went along with last."""
     shown: str = ""
     memory: int = 0
     reason: str = ""

@@ -5,6 +5,7 @@ entry of a ranking instead of all executors. Nothing is decided here.
 """
 
 import math
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import islice
@@ -37,6 +38,8 @@ class Book:
         self.claims: dict[str, dict[Task, None]] = {}
         self.touched: dict[Executor, None] = {}
         self.protections: list[tuple[float, str, int]] = []
+        self.left_over: deque[OrderedDict[str, Task]] = deque()
+        """Tasks that waited when their jobs were cancelled, and are still to be forgotten."""
         self._seq = 0
 
     def join(self, name: str, node_name: str, cores: int, memory: int) -> Executor:
@@ -90,14 +93,14 @@ class Book:
     def add(self, stage: Stage, name: str, memory: int, prefer: str | None, attempt: int) -> Task:
         """A new pending task."""
         task = Task(name, stage, memory, prefer, attempt, self._next())
-        self.tasks[name] = stage.tasks[name] = task
+        self.tasks[name] = task
         self.queue.add(task)
         return task
 
     def start(self, task: Task, executor: Executor, now: float) -> None:
         """Give a pending task a slot."""
         task.state = after(task.state, Step.LAUNCH)
-        self.queue.remove(task)
+        self._take_up(task)
         task.executor = executor
         self._enter(task, now)
 
@@ -127,7 +130,7 @@ class Book:
                 riders += islice(tasks.values(), most - len(riders))
         for task in riders:
             task.state = after(task.state, Step.RIDE)
-            self.queue.remove(task)
+            self._take_up(task)
         return riders
 
     def waiting_with(self, leader: Task) -> int:
@@ -191,37 +194,64 @@ class Book:
         A task that goes on waits again, under the next attempt number.
         """
         if task.cancelled and step in (Step.RETRY, Step.LOSE):
-            step = Step.KILLED if task.state is not TaskState.PENDING else Step.CANCEL
+            step = Step.KILLED
         state = after(task.state, step)
         executor = task.executor
-        if task.state is TaskState.PENDING:
-            self.queue.remove(task)
-        elif executor is not None:
+        if executor is not None:
             self._leave(task)
         task.state = state
+        del task.stage.at_work[task.id]
         if state is TaskState.PENDING:
             task.attempt += 1
             task.forget_attempt()
             self.queue.add(task)
         else:
-            self._forget(task)
+            del self.tasks[task.id]
+            self.tidy(task.stage)
         return executor
 
-    def _forget(self, task: Task) -> None:
-        del self.tasks[task.id], task.stage.tasks[task.id]
-        self.tidy(task.stage)
+    def _take_up(self, task: Task) -> None:
+        self.queue.remove(task)
+        task.stage.at_work[task.id] = task
 
-    def close(self, stage: Stage) -> None:
-        """No further tasks will come."""
-        stage.more = False
-        self.tidy(stage)
+    def cancel(self, job: Job, cause: str) -> list[Task]:
+        """Forget a job that nobody wants; its tasks at work, which still have to end.
+
+        Those that waited are left over: :meth:`forget` has yet to be called for them, but nobody
+        can tell, and their names are free.
+        """
+        del self.jobs[job.name]
+        job.cancelled_by = cause
+        at_work: list[Task] = []
+        for stage in job.stages.values():
+            stage.more = False
+            self.left_over += self.queue.drop(stage)
+            at_work += stage.at_work.values()
+        return at_work
+
+    def forget(self, most: int) -> list[Task]:
+        """Forget up to so many of the tasks that are left over; they, but for names used again."""
+        forgotten = []
+        for _ in range(most):
+            if not self.left_over:
+                break
+            tasks = self.left_over[0]
+            name, task = tasks.popitem(last=False)
+            if not tasks:
+                self.left_over.popleft()
+            if self.tasks.get(name) is task:
+                del self.tasks[name]
+                forgotten.append(task)
+            task.state = after(task.state, Step.CANCEL)
+        return forgotten
 
     def tidy(self, stage: Stage) -> None:
         """Forget a stage that has no tasks, and will have none."""
-        if not stage.tasks and not stage.more:
-            del stage.job.stages[stage.name]
-            if not stage.job.stages:
-                del self.jobs[stage.job.name]
+        job = stage.job
+        if not (stage.at_work or stage.waiting or stage.more or job.cancelled_by):
+            del job.stages[stage.name]
+            if not job.stages:
+                del self.jobs[job.name]
 
     def _enter(self, task: Task, now: float, waited: float = math.inf) -> None:
         executor = self._holder(task)

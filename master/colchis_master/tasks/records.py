@@ -11,18 +11,22 @@ OWN = "\0resume "
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A job with live tasks. ``held`` counts the slots it has."""
+    """A job with live tasks. ``held`` counts the slots it has.
+
+    ``cancelled_by`` is the cause of its cancellation, empty where it was not cancelled.
+    """
 
     name: str
     seq: int
     weight: float
     held: int = 0
+    cancelled_by: str = ""
     stages: dict[str, "Stage"] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class Stage:
-    """A stage with live tasks; ``pending`` are those in the queue, by preference.
+    """A stage with live tasks; ``pending`` are those in the queue, by preference, others at work.
 
     Ordered dictionaries, since only they give their first entry in constant time after many others
     have been taken off the front.
@@ -32,7 +36,7 @@ class Stage:
     name: str
     priority: int
     seq: int
-    tasks: dict[str, "Task"] = field(default_factory=dict)
+    at_work: dict[str, "Task"] = field(default_factory=dict)
     pending: OrderedDict[str | None, OrderedDict[str, "Task"]] = field(default_factory=OrderedDict)
     waiting: int = 0
     more: bool = False
@@ -74,6 +78,11 @@ class Task:
     suspended_at: float = 0.0
     charged: int = 0
     adopted: bool = False
+
+    @property
+    def left_over(self) -> bool:
+        """Whether it waited when its job was cancelled: it is as good as forgotten."""
+        return self.state is TaskState.PENDING and bool(self.stage.job.cancelled_by)
 
     def work(self, now: float) -> float:
         """Seconds that the present attempt has been in a slot."""

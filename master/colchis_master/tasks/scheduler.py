@@ -118,6 +118,20 @@ class TaskScheduler:
         """How many tasks wait that might go along with a live one."""
         return self.book.waiting_with(self.book.tasks[task])
 
+    @property
+    def behind(self) -> bool:
+        """Whether :meth:`go_on` is wanted: tasks of cancelled jobs are still to be forgotten.
+
+        Nothing depends on when that is done but memory.
+        """
+        return bool(self.book.left_over)
+
+    def go_on(self, most: int) -> None:
+        """Forget up to so many tasks that waited when their jobs were cancelled."""
+        for task in self.book.forget(most):
+            self._cause = task.stage.job.cancelled_by
+            self._tell(task, "cancelled", "its job was cancelled")
+
     def next_wakeup(self) -> float | None:
         """When a Tick is wanted next, if nothing else happens before."""
         soonest = min(self._displacement.recheck, self._restarts.next())
@@ -153,7 +167,7 @@ class TaskScheduler:
 
     def _adopt(self, carried: ev.Carried, executor: Executor) -> None:
         spec = carried.spec
-        task = self.book.tasks.get(spec.task)
+        task = self._live(spec.task)
         if executor.free < 1 or (task is not None and task.state is not TaskState.PENDING):
             return
         memory = max(0, carried.memory_bytes)
@@ -196,7 +210,7 @@ class TaskScheduler:
 
     def _submitted(self, event: ev.StageSubmitted) -> None:
         check_weight(event.weight)
-        specs = {spec.task: spec for spec in event.tasks if spec.task not in self.book.tasks}
+        specs = {spec.task: spec for spec in event.tasks if self._live(spec.task) is None}
         stage = self.book.stage(event.job, event.stage, event.priority, event.weight)
         stage.more = event.more
         tasks = []
@@ -272,14 +286,9 @@ class TaskScheduler:
         job = self.book.jobs.get(name)
         if job is None:
             return
-        tasks = [task for stage in job.stages.values() for task in stage.tasks.values()]
-        for stage in list(job.stages.values()):
-            self.book.close(stage)
-        for task in tasks:
-            if task.cancelled:
-                continue
+        for task in self.book.cancel(job, self._cause):
             task.cancelled = True
-            if task.state in (TaskState.PENDING, TaskState.RIDING):
+            if task.state is TaskState.RIDING:
                 self._tell(task, "cancelled", "its job was cancelled")
                 self.book.end(task, Step.CANCEL)
             elif task.state in (TaskState.KILLING, TaskState.DROPPING):
@@ -288,8 +297,12 @@ class TaskScheduler:
                 self._kill(task, None, "its job was cancelled")
 
     def _current(self, name: str, attempt: int) -> Task | None:
-        task = self.book.tasks.get(name)
+        task = self._live(name)
         return task if task is not None and task.attempt == attempt else None
+
+    def _live(self, name: str) -> Task | None:
+        task = self.book.tasks.get(name)
+        return None if task is None or task.left_over else task
 
     def _settle(self) -> None:
         """Slots that came free first go to whoever is next for them; then tasks look for slots."""

@@ -48,10 +48,22 @@ class Waitlist:
         self.by_priority[stage.priority] -= 1
         lane = self._policy.lane(stage, prefer)
         if not self.waiting(stage, lane):
-            self.lanes[lane].discard(stage)
-            if not self.lanes[lane]:
-                del self.lanes[lane]
-                self._orphaned.discard(lane)
+            self._leave(lane, stage)
+
+    def drop(self, stage: Stage) -> list[OrderedDict[str, Task]]:
+        """None of the stage's tasks waits any longer; they, by preference."""
+        for lane in {self._policy.lane(stage, prefer) for prefer in stage.pending}:
+            self._leave(lane, stage)
+        self.by_priority[stage.priority] -= stage.waiting
+        dropped = list(stage.pending.values())
+        stage.pending, stage.waiting = OrderedDict(), 0
+        return dropped
+
+    def _leave(self, lane: str, stage: Stage) -> None:
+        self.lanes[lane].discard(stage)
+        if not self.lanes[lane]:
+            del self.lanes[lane]
+            self._orphaned.discard(lane)
 
     def check(self, lane: str) -> None:
         """Look again whether the lane has executors."""

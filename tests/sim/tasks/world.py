@@ -52,7 +52,7 @@ class World:
     """`run` plays everything to its end, audited after every event."""
 
     def __init__(self, policy: str, seed: int, options: Options | None = None) -> None:
-        self.random = random.Random(seed)
+        self.random, self.forgetting = random.Random(seed), random.Random(seed)
         self.policy = policy
         self.options = options or self.some_options()
         self.scheduler = TaskScheduler(policy, self.options, random.Random(seed))
@@ -93,6 +93,8 @@ class World:
         while self.agenda:
             self.now, _, what = heappop(self.agenda)
             getattr(self, f"do_{what[0]}")(*what[1:])
+            if self.scheduler.behind and self.forgetting.random() < 0.5:
+                self.scheduler.go_on(self.forgetting.randint(1, 3))
             wanted = self.scheduler.next_wakeup()
             if self.audit.live and wanted is not None:
                 wanted = max(wanted, self.now + 1e-6)

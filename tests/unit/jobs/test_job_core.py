@@ -315,11 +315,13 @@ def test_job_that_ends_is_not_gone_on_with() -> None:
     world = World(1, 1, random.Random(0), piece=2)
     world.submit(ask.Submit("j", "j", 2, [stage("a", 10)], [0], 3))
     assert world.core.behind
+    tasks = world.core.books.jobs["j"].stages[0].tasks
+    handed_over = [task.state for task in tasks]
     world.core.jobs.cancel("j")
     world.take()
-    assert not world.core.behind
-    world.core.go_on()
     world.settle()
+    assert not world.core.behind
+    assert [task.state for task in tasks] == handed_over
     assert world.core.books.attempts == {}
 
 

@@ -140,6 +140,7 @@ def test_cancelled_lot_leaves_nothing() -> None:
     world.settle()
     world.core.jobs.release("j")
     world.take()
+    world.settle()
     assert not world.core.books.attempts and not world.core.books.tasks
     world.submit(wide("k", 1))
     world.settle()
@@ -159,6 +160,7 @@ def test_jobs_of_one_task_each_travel_together() -> None:
     books = world.core.books
     for job in jobs:
         world.core.jobs.release(job)
+    world.settle()
     assert not books.attempts and not books.tasks
 
 

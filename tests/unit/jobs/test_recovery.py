@@ -49,6 +49,7 @@ def test_results_are_right_whatever_dies(seed: int, executors: int, cores: int) 
         assert set(ends(world, f"j{number}")) == {"finished"}
         world.core.jobs.release(f"j{number}")
     world.take()
+    world.settle()
     world.pass_time(1.0)
     world.settle()
     books = world.core.books

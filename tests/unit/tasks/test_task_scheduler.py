@@ -280,6 +280,7 @@ def test_tasks_that_go_along_are_cancelled_with_their_job() -> None:
     assert names(core.handle(1, ev.JobCancelled(new_id(), "l"))) == [("Kill", "l0", 1)]
     assert core.handle(2, ev.LotAdvanced(new_id(), returned=(("l1", 1),))) == []
     core.handle(3, ev.Killed(new_id(), "l0", 1))
+    core.go_on(1)
     assert not core.book.tasks
 
 
