@@ -64,13 +64,17 @@ class CountedAtom:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """What rule ``rule`` asks of containers of ``kinds``: the atoms that have them as subject."""
+    """What rule ``rule`` asks of containers of ``kinds``: the atoms that have them as subject.
+
+    Where rules that ask the same of different kinds are one family, ``askers`` names each kind's.
+    """
 
     rule: int
     weight: float
     hard: bool
     alternatives: tuple[tuple[CountedAtom, ...], ...]
     kinds: set[int] = field(default_factory=set)
+    askers: dict[int, int] = field(default_factory=dict)
 
     @cached_property
     def counters(self) -> frozenset[int]:

@@ -221,13 +221,23 @@ class Greedy:
         return self._mixed(sorted(range(len(popularity)), key=lambda g: -popularity[g]))
 
     def _popularity(self) -> list[int]:
-        """For each group, how many rules ask something of its containers or count them."""
+        """For each group, how many rules ask something of its containers or count them.
+
+        A rule that does both counts once; alike rules of several apps count each, as their apps
+        all have to get on with these containers.
+        """
         problem = self.problem
-        return [
-            len({problem.live[i].rule for i in problem.families_of[g]})
-            + len({family.rule for _, family, _ in problem.inflicting[g]})
-            for g in range(len(problem.groups))
-        ]
+        counting: dict[tuple[int, ...], set[int]] = {}
+        found = []
+        for number, group in enumerate(problem.groups):
+            families = tuple(i for i, _, _ in problem.inflicting[number])
+            rules = counting.get(families)
+            if rules is None:
+                rules = {rule for i in families for rule in problem.live[i].askers.values()}
+                counting[families] = rules
+            asked = {problem.live[i].askers[group.kind] for i in problem.families_of[number]}
+            found.append(len(rules) + len(asked - rules))
+        return found
 
     def popular_apps(self) -> State:
         """Whole apps, those whose containers occur in most rules first: what others have to make

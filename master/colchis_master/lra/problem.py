@@ -221,6 +221,7 @@ class Problem:
                     )
                     self.families.append(family)
                 family.kinds.add(kind)
+                family.askers[kind] = number
         self.app_instances = [
             sum(self.groups[g].count * rules_on[self.groups[g].kind] for g in own)
             for own in self.groups_of
@@ -362,6 +363,7 @@ def _merged(families: Iterable[Family]) -> list[Family]:
         for other in alike:
             if not other.kinds & family.kinds:
                 other.kinds.update(family.kinds)
+                other.askers.update(family.askers)
                 break
         else:
             alike.append(
@@ -371,6 +373,7 @@ def _merged(families: Iterable[Family]) -> list[Family]:
                     family.hard,
                     family.alternatives,
                     set(family.kinds),
+                    dict(family.askers),
                 )
             )
     return [family for alike in merged.values() for family in alike]

@@ -85,12 +85,21 @@ def test_costs_are_what_the_next_container_changes(case: Round, seed: int, steps
 
 
 def test_popular_apps_are_placed_before_those_that_have_to_make_way() -> None:
+    assert_noisy_is_placed_first("{noisy, {noisy, 0, 2}, node}")
+
+
+def test_alike_rules_of_several_apps_make_a_tag_as_popular_as_others() -> None:
+    assert_noisy_is_placed_first()
+
+
+def assert_noisy_is_placed_first(*its_rules: str) -> None:
+    """Two apps avoid the tag of a third, which finds no node of its own where it comes last."""
     cluster = Cluster(tuple(Node(f"n{i}", Resources.of(8, "32GiB")) for i in range(2)))
     shy = [app(f"shy{i}", {"g": (1, {"shy"})}, "{shy, {noisy, 0, 0}, node}") for i in range(2)]
-    noisy = app("noisy", {"g": (1, {"noisy"})}, "{noisy, {noisy, 0, 2}, node}")
+    noisy = app("noisy", {"g": (1, {"noisy"})}, *its_rules)
     problem = Problem(cluster, [*shy, noisy], R_MIN)
-    in_order = Greedy(problem, Settings()).serial()
-    assert in_order.weighted_extent() > 0
-    popular_first = Greedy(problem, Settings()).popular_apps()
-    assert popular_first.placed_apps() == {0, 1, 2}
-    assert popular_first.weighted_extent() == 0
+    assert Greedy(problem, Settings()).serial().weighted_extent() > 0
+    for popular_first in (Greedy.popular_apps, Greedy.tag_popularity):
+        placed = popular_first(Greedy(problem, Settings()))
+        assert placed.placed_apps() == {0, 1, 2}
+        assert placed.weighted_extent() == 0
