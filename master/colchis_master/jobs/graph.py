@@ -11,8 +11,8 @@ from colchis_master.jobs.books import Books, Forget, Keep, ToClient, ToExecutor
 from colchis_master.jobs.state import Job, Stage, Task, TaskState, Turn, problems
 from colchis_master.tasks import events as sched
 
-PIECE = 256
-"""Tasks given to the scheduler at once: some milliseconds, then others have their turn."""
+PIECE = 64
+"""Tasks given to the scheduler at once: about a millisecond, then others have their turn."""
 LOCAL_BYTES = 64 * 2**10
 """A task prefers the executor that holds this much or more of its input."""
 

@@ -214,10 +214,11 @@ class TaskScheduler:
         stage = self.book.stage(event.job, event.stage, event.priority, event.weight)
         stage.more = event.more
         tasks = []
+        reason = f"stage {stage}, priority {stage.priority}"
         for spec in specs.values():
             memory = max(0, spec.memory_bytes)
             task = self.book.add(stage, spec.task, memory, spec.prefer or None, spec.attempt)
-            self._tell(task, "submitted", f"stage {stage}, priority {stage.priority}")
+            self._tell(task, "submitted", reason)
             tasks.append(task)
         self.book.tidy(stage)
         self._queued += [(task, self._cause) for task in tasks]
@@ -352,7 +353,10 @@ class TaskScheduler:
         for task, self._cause in tasks:
             if task.state is not TaskState.PENDING:
                 continue
-            near = members.get(task.prefer, {}) if task.prefer and self.policy.local else {}
+            near = members.get(task.prefer) if task.prefer and self.policy.local else None
+            if not near:
+                rest.append((task, self._cause))
+                continue
             lane = self.policy.lane(task.stage, task.prefer)
             bound = members.get(lane) or near
             executor = self._freest(e for name, e in near.items() if name in bound and e not in but)

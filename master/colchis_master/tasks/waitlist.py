@@ -28,7 +28,9 @@ class Waitlist:
         """Let a task wait."""
         stage = task.stage
         prefer = task.prefer if self._policy.local else None
-        stage.pending.setdefault(prefer, OrderedDict())[task.id] = task
+        if prefer not in stage.pending:
+            stage.pending[prefer] = OrderedDict()
+        stage.pending[prefer][task.id] = task
         stage.waiting += 1
         self.by_priority[stage.priority] += 1
         lane = self._policy.lane(stage, prefer)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis_master.jobs.books import Forget, Output, ToClient, ToExecutor
+from colchis_master.jobs.graph import PIECE
 from colchis_master.jobs.status import status
 from tests.unit.jobs.world import FUNCTION, World, ends, results
 
@@ -73,7 +74,7 @@ class Watched(World):
         assert isinstance(greeting, ask.Greeting) and greeting.unknown == [name]
 
 
-@given(seed=st.integers(0, 10**6), piece=st.sampled_from([1, 3, 256]))
+@given(seed=st.integers(0, 10**6), piece=st.sampled_from([1, 3, PIECE]))
 def test_nobody_can_tell_that_jobs_leave_in_pieces(seed: int, piece: int) -> None:
     rng = random.Random(seed)
     world = Watched(piece, rng)
