@@ -114,16 +114,12 @@ class Pool:
         line_number = self._free_lines.pop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         aside, their_aside = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        log = os.open(
-            self._logs / f"slot-{line_number}.log",
-            os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC,
-            0o600,
-        )
+        log_file = open_log(self._logs / f"slot-{line_number}.log")
         line = self.board.line(line_number)
         line.reset()
-        handle = Handle(number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log)
+        handle = Handle(number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log_file)
         self.handles[number] = handle
-        self._forks.append(Fork(b"f %d %d" % (number, line_number), theirs, their_aside, log))
+        self._forks.append(Fork(b"f %d %d" % (number, line_number), theirs, their_aside, log_file))
         self._order_forks()
         return handle
 
@@ -265,3 +261,13 @@ class Pool:
             self.remove(handle)
         self.freezer.close()
         self.board.close()
+
+
+def open_log(file: Path) -> int:
+    """Open what a slot process writes to: an empty file, or nothing where there can be none."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(file, flags, 0o600)
+    except OSError as error:
+        log.error("a slot goes without a log", file=str(file), why=str(error))
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -53,6 +53,29 @@ def test_function_that_the_disk_did_not_take(tmp_path: Path) -> None:
         made.expect(wire.Finished)
 
 
+def test_slots_go_without_logs_where_there_can_be_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def end(code: int) -> None:
+        import os
+
+        print("last words")
+        os._exit(code)
+
+    with bench(tmp_path, cores=1, spares=0) as made:
+        assert made.failure(made.call(end, 3)).failure.log == ["last words"]
+        assert made.result(made.call(pow, 2, 5)) == 32
+        spoil(tmp_path / "work" / "logs")
+        assert made.failure(made.call(end, 3)).failure.log == ["last words"]
+        failure = made.failure(made.call(end, 4)).failure
+        assert "exit code 4" in failure.message
+        assert failure.log == []
+        assert made.result(made.call(pow, 2, 6)) == 64
+    written = "".join(capfd.readouterr())
+    said = [line for line in written.splitlines() if "without a log" in line]
+    assert said and all("slot-" in line and "Not a directory" in line for line in said)
+
+
 @pytest.mark.parametrize("when", ["before", "between"])
 def test_job_with_results_beyond_memory_on_a_spoilt_disk(tmp_path: Path, when: str) -> None:
     """The second stage reads what the first has spilled, or could not spill."""
