@@ -117,7 +117,9 @@ class Pool:
         log_file = open_log(self._logs / f"slot-{line_number}.log")
         line = self.board.line(line_number)
         line.reset()
-        handle = Handle(number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log_file)
+        handle = Handle(
+            number, line_number, line, SupervisorEnd(ours), SupervisorEnd(aside), log_file
+        )
         self.handles[number] = handle
         self._forks.append(Fork(b"f %d %d" % (number, line_number), theirs, their_aside, log_file))
         self._order_forks()
