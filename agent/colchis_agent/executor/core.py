@@ -11,7 +11,8 @@ after the fact. Orders that no longer apply (the attempt ended meanwhile) change
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from colchis_agent.executor.events import (
     Cancel,
@@ -47,14 +48,13 @@ MARGIN = 16
 """Processes beyond ``most`` that may be forked while all others are frozen or busy."""
 
 
-@dataclass(slots=True)
-class Process:
+class Process(Struct):
     """One slot process as the core sees it."""
 
     number: int
     ready: bool = False
     current: int | None = None
-    parked: set[int] = field(default_factory=set)
+    parked: set[int] = set()
     frozen: bool = False
     doomed: bool = False
 
@@ -64,8 +64,7 @@ class Process:
         return self.ready and self.current is None and not self.doomed
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One try at one task."""
 
     number: int

@@ -1,7 +1,8 @@
 """What the executor's core takes in (events) and what it tells its shell to do (instructions)."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Rung(StrEnum):
@@ -12,52 +13,45 @@ class Rung(StrEnum):
     HELD = "held"
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """Begin attempt number ``attempt``; numbers are never used twice."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Suspend:
+class Suspend(Struct, frozen=True):
     """Take the attempt off its core and keep its memory."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """Give the attempt a core again."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """End the attempt; it has ``grace`` seconds for its own cleanup, then its process is killed."""
 
     attempt: int
     grace: float
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessReady:
+class ProcessReady(Struct, frozen=True):
     """A spawned process waits for its first order."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class Yielded:
+class Yielded(Struct, frozen=True):
     """The process's running attempt has parked; the process waits for an order."""
 
     process: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The process's running attempt is over; ``outcome`` is passed on unseen."""
 
     process: int
@@ -65,23 +59,20 @@ class Ended:
     outcome: object
 
 
-@dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(Struct, frozen=True):
     """Every thread of the process has come to a halt."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessExited:
+class ProcessExited(Struct, frozen=True):
     """The process is gone; ``status`` is its exit code, or minus the signal that ended it."""
 
     process: int
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed; see :meth:`ExecutorCore.next_deadline`."""
 
 
@@ -99,69 +90,60 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Struct, frozen=True):
     """Fork a slot process under this number."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Clear the process's flag, then have it begin the attempt."""
 
     process: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(Struct, frozen=True):
     """Clear the process's flag, then have it go on with an attempt parked in it."""
 
     process: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unwind:
+class Unwind(Struct, frozen=True):
     """Clear the process's flag, then have it raise a cancellation in an attempt parked in it."""
 
     process: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """Set the flag that the record iterators test: suspend, or cancel."""
 
     process: int
     cancel: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(Struct, frozen=True):
     """Freeze the process, and say :class:`Frozen` once it has halted."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class Thaw:
+class Thaw(Struct, frozen=True):
     """Let the process go on; ``clear`` its flag first, or leave it to yield at the next record."""
 
     process: int
     clear: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """Kill the process and whatever it started, frozen or not."""
 
     process: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportSuspended:
+class ReportSuspended(Struct, frozen=True):
     """The attempt is off its core."""
 
     attempt: int
@@ -169,15 +151,13 @@ class ReportSuspended:
     rung: Rung
 
 
-@dataclass(frozen=True, slots=True)
-class ReportResumed:
+class ReportResumed(Struct, frozen=True):
     """The attempt is on a core again."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportEnded:
+class ReportEnded(Struct, frozen=True):
     """The attempt came to its own end."""
 
     attempt: int
@@ -185,8 +165,7 @@ class ReportEnded:
     outcome: object
 
 
-@dataclass(frozen=True, slots=True)
-class ReportDied:
+class ReportDied(Struct, frozen=True):
     """The attempt's process ended under it; ``cancelled`` says whether that was wanted."""
 
     attempt: int
@@ -195,8 +174,7 @@ class ReportDied:
     cancelled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReportLost:
+class ReportLost(Struct, frozen=True):
     """The attempt was parked in a process that another one's end took down."""
 
     attempt: int

@@ -7,7 +7,8 @@ longer than it should, the tasks that have not begun are given back.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from colchis.wire import tasks as wire
 from colchis.wire.work import Input, Stored
@@ -21,8 +22,7 @@ OVERDUE = 0.05
 """Seconds after which the rest of a lot is given back; lots are made for much less."""
 
 
-@dataclass(slots=True)
-class Lot:
+class Lot(Struct):
     """A lot in a slot: ``size`` tasks of which ``done`` are known to be done."""
 
     attempt: int

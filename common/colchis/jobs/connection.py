@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import zmq
+from msgspec import Struct
 
 from colchis.errors import ColchisError
 from colchis.jobs.sockets import PlainSockets, Sockets, arrived, send
@@ -59,19 +59,17 @@ class Listener(Protocol):
         """The job was not taken, or is not known any more (``lost``)."""
 
 
-@dataclass(slots=True)
-class Awaited:
+class Awaited(Struct):
     """A job that is waited for."""
 
     listener: Listener
     submit: ask.Submit
-    got: set[tuple[int, int]] = field(default_factory=set)
-    fetching: set[tuple[int, int]] = field(default_factory=set)
+    got: set[tuple[int, int]] = set()
+    fetching: set[tuple[int, int]] = set()
     end: ask.JobEnded | None = None
 
 
-@dataclass(slots=True)
-class Fetch:
+class Fetch(Struct):
     """A result on its way from an executor."""
 
     job: str

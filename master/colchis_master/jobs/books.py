@@ -1,8 +1,9 @@
 """What the parts of the job core share: everything that is known, and what is to be said."""
 
 from collections import deque
-from dataclasses import dataclass, field
 from itertools import count
+
+from msgspec import Struct
 
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
@@ -12,24 +13,21 @@ from colchis_master.jobs.state import Job, Task
 from colchis_master.tasks import events as sched
 
 
-@dataclass(frozen=True, slots=True)
-class ToExecutor:
+class ToExecutor(Struct, frozen=True):
     """Send to an executor."""
 
     executor: str
     message: wire.ToExecutor
 
 
-@dataclass(frozen=True, slots=True)
-class ToClient:
+class ToClient(Struct, frozen=True):
     """Send to a client."""
 
     client: str
     message: ask.ToClient
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Write an accepted job to the journal, before anything of this turn is sent."""
 
     client: str
@@ -38,8 +36,7 @@ class Keep:
     born: int
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Struct, frozen=True):
     """The journal need not have the job any more."""
 
     job: str
@@ -48,8 +45,7 @@ class Forget:
 Output = ToExecutor | ToClient | Keep | Forget
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A task of an attempt, with its job and the number of its try."""
 
     job: Job
@@ -57,8 +53,7 @@ class Place:
     number: int
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One try at one task, on its way."""
 
     task: Task
@@ -66,7 +61,7 @@ class Attempt:
     number: int
     executor: str
     digest: str
-    riders: list[Place] = field(default_factory=list)
+    riders: list[Place] = []
     """Further tasks of its lot, maybe of other jobs."""
     done: int = 0
     """Tasks of its lot that are done, while it goes on."""

@@ -2,7 +2,8 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from colchis.wire.tasks import DropFunction, Function, Heartbeat, ToExecutor
 
@@ -10,8 +11,7 @@ FUNCTIONS_KEPT = 256
 """Functions that an executor keeps; beyond them the one longest unused is dropped."""
 
 
-@dataclass(slots=True)
-class Executor:
+class Executor(Struct):
     """One executor that has registered. ``heard`` is monotonic, in seconds."""
 
     name: str
@@ -22,8 +22,8 @@ class Executor:
     address: str
     heard: float
     pulse: Heartbeat = field(default_factory=lambda: Heartbeat(memory=0.0, spilled=0, gc=0.0))
-    attempts: set[int] = field(default_factory=set)
-    kept: list[int] = field(default_factory=list)
+    attempts: set[int] = set()
+    kept: list[int] = []
     """Attempts of earlier epochs, under way or done, that were wanted when it came."""
     _functions: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _in_use: Counter[str] = field(default_factory=Counter)
@@ -56,14 +56,13 @@ class Executor:
             del self._in_use[digest]
 
 
-@dataclass(slots=True)
-class Client:
+class Client(Struct):
     """One client; ``heard`` is monotonic, in seconds."""
 
     name: str
     heard: float
-    jobs: set[str] = field(default_factory=set)
-    functions: set[str] = field(default_factory=set)
+    jobs: set[str] = set()
+    functions: set[str] = set()
 
 
 class Functions:

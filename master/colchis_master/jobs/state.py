@@ -7,9 +7,10 @@ task back to waiting.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from colchis.wire.jobs import StageSpec, Submit
 from colchis.wire.work import Failure, Input
@@ -46,8 +47,7 @@ class IllegalTurnError(RuntimeError):
     """The table has no such step; nothing was changed."""
 
 
-@dataclass(slots=True)
-class Task:
+class Task(Struct):
     """One task. ``number`` counts its tries, as the task scheduler does."""
 
     id: str
@@ -76,8 +76,7 @@ class Task:
             raise IllegalTurnError(f"a task that is {self.state} cannot {turn}") from None
 
 
-@dataclass(slots=True)
-class Stage:
+class Stage(Struct):
     """One stage; ``left`` counts its tasks that are not done."""
 
     number: int
@@ -87,8 +86,8 @@ class Stage:
     after: tuple[int, ...]
     first: int = 0
     """No task before this one is waiting."""
-    before: list[int] = field(default_factory=list)
-    held: dict[int, Counter[str]] = field(default_factory=dict)
+    before: list[int] = []
+    held: dict[int, Counter[str]] = {}
     """Bytes of each result's bucket by the address that holds them."""
 
     def set_back(self, task: Task, turn: Turn) -> None:
@@ -102,8 +101,7 @@ class Stage:
         return self.left == 0
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """One job and who submitted it. Times are monotonic seconds.
 
     All its attempts have greater numbers than ``born``. While it is ``settling`` no task is handed

@@ -7,8 +7,9 @@ the scheduler no longer knows is stale and changes nothing, so duplicates and la
 harmless.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 STREAM = 1
 BATCH = 2
@@ -16,8 +17,7 @@ PRIORITIES = {"stream": STREAM, "batch": BATCH}
 """Priorities with names; lower is more urgent, any integer will do."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutorJoined:
+class ExecutorJoined(Struct, frozen=True):
     """An executor with ``cores`` slots. One that is known already is left as it is.
 
     ``carried`` are tasks that it already has, and keeps where the answer is :class:`Adopted`.
@@ -31,16 +31,14 @@ class ExecutorJoined:
     carried: tuple["Carried", ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutorLost:
+class ExecutorLost(Struct, frozen=True):
     """The executor and all it held are gone; its tasks run again elsewhere."""
 
     id: str
     executor: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutorPulse:
+class ExecutorPulse(Struct, frozen=True):
     """One heartbeat; None where the executor does not know.
 
     ``spilled`` counts bytes since the last heartbeat, ``memory`` and ``gc`` are shares 0..1.
@@ -53,8 +51,7 @@ class ExecutorPulse:
     gc: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSpec:
+class TaskSpec(Struct, frozen=True):
     """One task of a stage.
 
     ``prefer`` names a node or an executor. ``attempt`` is the number of its first attempt, for
@@ -67,8 +64,7 @@ class TaskSpec:
     attempt: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StageSubmitted:
+class StageSubmitted(Struct, frozen=True):
     """Tasks whose inputs are ready. ``weight`` is the job's share under the policy ``fair``.
 
     The same stage may be submitted again with further tasks (lost results made anew, or the rest of
@@ -84,8 +80,7 @@ class StageSubmitted:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(Struct, frozen=True):
     """A task that an executor has from before the scheduler's own beginning.
 
     The other fields are those of its stage as in :class:`StageSubmitted`; ``memory_bytes`` is what
@@ -101,8 +96,7 @@ class Carried:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFinished:
+class TaskFinished(Struct, frozen=True):
     """The attempt ended well, whatever was ordered meanwhile: its slot is free."""
 
     id: str
@@ -110,8 +104,7 @@ class TaskFinished:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class LotAdvanced:
+class LotAdvanced(Struct, frozen=True):
     """News of tasks that go along with others, each by its name and the number of its attempt.
 
     ``finished`` are done, ``returned`` have not begun and wait again.
@@ -122,8 +115,7 @@ class LotAdvanced:
     returned: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFailed:
+class TaskFailed(Struct, frozen=True):
     """The attempt ended badly; with ``retry`` the task goes back to the queue."""
 
     id: str
@@ -132,8 +124,7 @@ class TaskFailed:
     retry: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Suspended:
+class Suspended(Struct, frozen=True):
     """The executor acknowledges a :class:`Suspend`: the attempt is off its core.
 
     ``suspension`` repeats the number in the order, so that an old acknowledgement is never taken
@@ -147,8 +138,7 @@ class Suspended:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Killed:
+class Killed(Struct, frozen=True):
     """The executor acknowledges a :class:`Kill`: nothing of the attempt is left."""
 
     id: str
@@ -156,8 +146,7 @@ class Killed:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """The attempt has done this share (0..1) of its work."""
 
     id: str
@@ -166,16 +155,14 @@ class Progress:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobCancelled:
+class JobCancelled(Struct, frozen=True):
     """Nothing of the job is to run any more."""
 
     id: str
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed; due at :meth:`TaskScheduler.next_wakeup`."""
 
     id: str
@@ -197,8 +184,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """Start this attempt in a slot of the executor."""
 
     cause: str
@@ -208,8 +194,7 @@ class Launch:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Suspend:
+class Suspend(Struct, frozen=True):
     """Take the attempt off its core, keeping its memory; answer with :class:`Suspended`.
 
     If it has not started yet it is held back; if it ends first the answer is its end.
@@ -223,8 +208,7 @@ class Suspend:
     suspension: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """Give the suspended attempt a slot of its executor again. Needs no answer."""
 
     cause: str
@@ -234,8 +218,7 @@ class Resume:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """End the attempt, running or suspended; answer with :class:`Killed`, or its end."""
 
     cause: str
@@ -245,8 +228,7 @@ class Kill:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(Struct, frozen=True):
     """The executor goes on with the task that it carried; any other that it did is to end.
 
     From now on it is this attempt, in the state that it was said to be in.

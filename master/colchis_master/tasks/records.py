@@ -1,7 +1,8 @@
 """What the scheduler remembers of jobs, stages, tasks, executors and nodes."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from colchis_master.tasks.lifecycle import TaskState
 from colchis_master.tasks.pressure import Pressure
@@ -9,8 +10,7 @@ from colchis_master.tasks.pressure import Pressure
 OWN = "\0resume "
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(Struct, eq=False):
     """A job with live tasks. ``held`` counts the slots it has.
 
     ``cancelled_by`` is the cause of its cancellation, empty where it was not cancelled.
@@ -21,11 +21,10 @@ class Job:
     weight: float
     held: int = 0
     cancelled_by: str = ""
-    stages: dict[str, "Stage"] = field(default_factory=dict)
+    stages: dict[str, "Stage"] = {}
 
 
-@dataclass(slots=True, eq=False)
-class Stage:
+class Stage(Struct, eq=False):
     """A stage with live tasks; ``pending`` are those in the queue, by preference, others at work.
 
     Ordered dictionaries, since only they give their first entry in constant time after many others
@@ -36,7 +35,7 @@ class Stage:
     name: str
     priority: int
     seq: int
-    at_work: dict[str, "Task"] = field(default_factory=dict)
+    at_work: dict[str, "Task"] = {}
     pending: OrderedDict[str | None, OrderedDict[str, "Task"]] = field(default_factory=OrderedDict)
     waiting: int = 0
     more: bool = False
@@ -46,8 +45,7 @@ class Stage:
         return f"{self.job.name}/{self.name}"
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(Struct, eq=False):
     """A live task.
 
     ``displaced`` counts suspensions and preemptive kills, ``suspension`` numbers the orders to
@@ -110,17 +108,15 @@ class Task:
         self.pace = None
 
 
-@dataclass(slots=True, eq=False)
-class Node:
+class Node(Struct, eq=False):
     """A host; ``charged`` are the bytes of suspended (and suspending) tasks on it."""
 
     name: str
-    executors: dict[str, "Executor"] = field(default_factory=dict)
+    executors: dict[str, "Executor"] = {}
     charged: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Executor:
+class Executor(Struct, eq=False):
     """``holding`` are tasks with a slot, ``suspended`` those with memory only.
 
     ``vacated`` are the lanes for which slots have been vacated since slots were last given out.
@@ -132,10 +128,10 @@ class Executor:
     memory: int
     pressure: Pressure
     group: str = ""
-    holding: dict[str, Task] = field(default_factory=dict)
-    suspended: dict[str, Task] = field(default_factory=dict)
+    holding: dict[str, Task] = {}
+    suspended: dict[str, Task] = {}
     victim_priorities: tuple[int, ...] = ()
-    vacated: list[str] = field(default_factory=list)
+    vacated: list[str] = []
 
     @property
     def free(self) -> int:

@@ -1,11 +1,11 @@
 """What was decided about each task, and why."""
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """At ``at`` seconds, because of the event ``cause``, ``what`` happened, for this reason.
 
     ``executor`` is where the task was then, if anywhere.
