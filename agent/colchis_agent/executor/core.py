@@ -120,6 +120,8 @@ class ExecutorCore:
 
     def next_deadline(self) -> float | None:
         """When a :class:`Tick` is due at the latest, or None."""
+        if not self._deadlines:
+            return None
         times = (self.attempts[number].deadline for number in self._deadlines)
         return min((time for time in times if time is not None), default=None)
 
@@ -333,7 +335,8 @@ class ExecutorCore:
         ready = len(self._empty) + self._starting
         room = self.cores - self._busy
         wanted = self.spares + min(len(self._waiting), room)
-        most = self.most + MARGIN if self._stuck() else self.most
+        if ready < wanted:
+            most = self.most + MARGIN if self._stuck() else self.most
         while ready < wanted and len(self.processes) < most:
             ready += 1
             self._starting += 1

@@ -46,10 +46,13 @@ class Past:
     def end(self, attempt: int, results: list[Input] | None = None) -> None:
         """An attempt is over; its results are kept if it was at a task with a name."""
         task = self._tasks.pop(attempt, "")
-        if not task or not results or _size(results) > self._most_bytes:
+        if not task or not results:
+            return
+        size = _size(results)
+        if size > self._most_bytes:
             return
         self._done[attempt] = wire.Done(attempt, task, results)
-        self._bytes += _size(results)
+        self._bytes += size
         while len(self._done) > self._most or self._bytes > self._most_bytes:
             self._forget(next(iter(self._done)))
 

@@ -32,6 +32,8 @@ log = structlog.get_logger("executor")
 FREEZE_POLL = 0.001
 """Seconds between looks at a process that is being frozen."""
 CANCELLED = object()
+# As a plain number: every operation on pyzmq's enums is several calls.
+_POLLOUT = int(zmq.POLLOUT)
 
 
 class Supervisor:
@@ -122,7 +124,10 @@ class Supervisor:
                     self._read_zygote()
                 elif source in self._by_fd:
                     self._serve_slot(self._by_fd[source], mask)
-            self._look_at_freezing()
+            # Somebody waits for what was just read.
+            self._flush()
+            if self._freezing:
+                self._look_at_freezing()
             now = time.monotonic()
             if self._lots.due is not None and self._lots.due <= now:
                 self._lots.look(now)
@@ -242,10 +247,10 @@ class Supervisor:
         self._pool.remove(handle)
 
     def _serve_slot(self, handle: Handle, mask: int) -> None:
-        if mask & zmq.POLLOUT:
+        if mask & _POLLOUT:
             handle.end.flush()
             self._watch_writes(handle)
-        if mask & ~zmq.POLLOUT:
+        if mask & ~_POLLOUT:
             self._read_slot(handle)
 
     def _read_slot(self, handle: Handle) -> None:

@@ -271,8 +271,11 @@ class JobCore:
         pace = self.books.functions.pace(spec.function)
         if not 0 < pace < LOT / 2 or spec.after:
             return []
+        waiting = self._scheduler.waiting_with(task.id)
+        if not waiting:
+            return []
         slots = sum(executor.cores for executor in self.books.executors.values())
-        share = self._scheduler.waiting_with(task.id) // (2 * slots)
+        share = waiting // (2 * slots)
         longest = max(PAYLOAD, len(spec.payloads[task.index]))
         most = min(share, int(LOT / pace), MAX_LOT, MAX_LOT_BYTES // longest)
         if most < 1:

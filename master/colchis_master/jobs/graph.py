@@ -66,10 +66,12 @@ class Jobs:
         """
         left = self._piece
         self._books.behind.pop(job.id, None)
+        complete = True
         for stage in job.stages:
-            if stage.complete or not all(job.stages[number].complete for number in stage.after):
+            if stage.complete:
                 continue
-            if job.settling:
+            complete = False
+            if job.settling or any(not job.stages[number].complete for number in stage.after):
                 continue
             waiting = list(islice(_waiting(stage), left + 1))
             more = len(waiting) > left
@@ -98,7 +100,7 @@ class Jobs:
                     more,
                 )
             )
-        if all(stage.complete for stage in job.stages):
+        if complete:
             self.end(job, "finished", None)
 
     def go_on(self) -> None:

@@ -1,6 +1,6 @@
 """What the job service knows of its executors and clients."""
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from msgspec import Struct, field
@@ -26,19 +26,18 @@ class Executor(Struct):
     kept: list[int] = []
     """Attempts of earlier epochs, under way or done, that were wanted when it came."""
     _functions: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    _in_use: Counter[str] = field(default_factory=Counter)
+    _in_use: dict[str, int] = {}
 
     def begin(self, attempt: int, digest: str, data: bytes) -> Iterator[ToExecutor]:
         """Note that an attempt uses a function; what has to be sent before its launch."""
-        self.attempts.add(attempt)
-        self._in_use[digest] += 1
+        self.go_on(attempt, digest)
         if digest in self._functions:
             self._functions.move_to_end(digest)
             return
         self._functions[digest] = None
         yield Function(digest, data)
         if len(self._functions) > FUNCTIONS_KEPT:
-            unused = next((one for one in self._functions if not self._in_use[one]), None)
+            unused = next((one for one in self._functions if one not in self._in_use), None)
             if unused is not None:
                 del self._functions[unused]
                 yield DropFunction(unused)
@@ -46,14 +45,14 @@ class Executor(Struct):
     def go_on(self, attempt: int, digest: str) -> None:
         """It has been at the attempt since before we knew it, and has what it needs for that."""
         self.attempts.add(attempt)
-        self._in_use[digest] += 1
+        self._in_use[digest] = self._in_use.get(digest, 0) + 1
 
     def end(self, attempt: int, digest: str) -> None:
         """The attempt is over."""
         self.attempts.discard(attempt)
-        self._in_use[digest] -= 1
-        if not self._in_use[digest]:
-            del self._in_use[digest]
+        left = self._in_use.pop(digest) - 1
+        if left:
+            self._in_use[digest] = left
 
 
 class Client(Struct):
@@ -70,7 +69,7 @@ class Functions:
 
     def __init__(self) -> None:
         self._data: dict[str, bytes] = {}
-        self._users: dict[str, Counter[str]] = {}
+        self._users: dict[str, set[str]] = {}
         self._paces: dict[str, float] = {}
 
     def __contains__(self, digest: str) -> bool:
@@ -96,14 +95,14 @@ class Functions:
 
     def use(self, digest: str, user: str) -> None:
         """Keep it for one more user."""
-        self._users.setdefault(digest, Counter())[user] += 1
+        self._users.setdefault(digest, set()).add(user)
 
     def drop(self, digest: str, user: str) -> None:
         """The user does not need it any more."""
         users = self._users.get(digest)
         if users is None:
             return
-        del users[user]
+        users.discard(user)
         if not users:
             del self._users[digest]
             del self._data[digest]

@@ -34,6 +34,8 @@ class Book:
         self.queue = Waitlist(policy, lambda lane: bool(self.members.get(lane)))
         self.free: dict[str, Ranking[Executor]] = {}
         self.free_slots = 0
+        self.parked = 0
+        """Tasks that executors hold without a slot."""
         self.victims: dict[int, Ranking[Executor]] = {}
         self.claims: dict[str, dict[Task, None]] = {}
         self.touched: dict[Executor, None] = {}
@@ -167,6 +169,7 @@ class Book:
         task.suspended_at = now
         self._release_slot(task, executor)
         executor.suspended[task.id] = task
+        self.parked += 1
         if memory is not None:
             task.memory = memory
         self._charge(task)
@@ -176,6 +179,7 @@ class Book:
         """Give a suspended task a slot of its executor."""
         task.state = after(task.state, Step.RESUME)
         del self._holder(task).suspended[task.id]
+        self.parked -= 1
         self._enter(task, now, now - task.suspended_at)
         self._charge(task)
 
@@ -269,10 +273,11 @@ class Book:
         if task.state in HOLDS_SLOT:
             self._release_slot(task, executor)
         else:
-            executor.suspended.pop(task.id, None)
+            del executor.suspended[task.id]
+            self.parked -= 1
+            self.touch(executor)
         self._set_charge(task, 0)
         task.executor = None
-        self.touch(executor)
 
     def _release_slot(self, task: Task, executor: Executor) -> None:
         del executor.holding[task.id]

@@ -65,18 +65,18 @@ class TaskScheduler:
         self._displacement.look_again()
         self.book.expire_protections(now)
         match event:
-            case ev.ExecutorJoined():
-                self._joined(event)
-            case ev.ExecutorLost(executor=name):
-                self._lost(name)
-            case ev.ExecutorPulse():
-                self._pulse(event)
             case ev.StageSubmitted():
                 self._submitted(event)
             case ev.TaskFinished():
                 self._ended(event, Step.FINISH, "finished", "")
             case ev.LotAdvanced():
                 self._advanced(event)
+            case ev.ExecutorPulse():
+                self._pulse(event)
+            case ev.ExecutorJoined():
+                self._joined(event)
+            case ev.ExecutorLost(executor=name):
+                self._lost(name)
             case ev.TaskFailed(retry=retry):
                 step = Step.RETRY if retry else Step.FAIL
                 self._ended(event, step, "failed", "to be tried again" if retry else "for good")
@@ -310,11 +310,15 @@ class TaskScheduler:
         last = self._cause
         freed, queued = self._freed, self._queued
         self._freed, self._queued = {}, []
-        # A slot that was free before is wanted by nobody: preferences come first there.
-        queued = self._place_near(queued, freed)
+        if queued:
+            # A slot that was free before is wanted by nobody: preferences come first there.
+            queued = self._place_near(queued, freed)
         for executor, self._cause in freed.items():
             self._fill(executor)
-        self._place(queued)
+        if queued and freed:
+            queued = self._place_near(queued, ())
+        if queued:
+            self._place(queued)
         self._cause = last
 
     def _fill(self, executor: Executor) -> None:
@@ -367,10 +371,9 @@ class TaskScheduler:
         return rest
 
     def _place(self, tasks: Iterable[tuple[Task, str]]) -> None:
-        """Find free slots for tasks that have just come into the queue."""
+        """Find free slots for tasks that have just come into the queue, wherever they are."""
         full: set[str] = set()
-        rest = self._place_near(tasks, ())
-        for task, self._cause in rest:
+        for task, self._cause in tasks:
             lane = self.policy.lane(task.stage, task.prefer)
             if lane in full:
                 continue
@@ -397,6 +400,9 @@ class TaskScheduler:
     def _displace(self) -> None:
         if self.policy.displaces is None:
             self.book.touched.clear()
+            return
+        if not self.book.queue.lanes and not self.book.parked:
+            # Nobody wants a slot: what was touched is looked at when somebody does.
             return
         touched = list(self.book.touched)
         self.book.index_victims(self._now)

@@ -2,10 +2,10 @@
 
 import itertools
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from colchis.errors import IllegalTransitionError, InputError
 from colchis_master.tasks import events as ev
