@@ -27,9 +27,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     and ``host`` the name under which others reach that; ``work`` a folder for logs and spilled
     results; ``grace`` the seconds a task has to yield before it is frozen; ``heartbeat`` in
     seconds; ``store_memory`` the bytes of results kept in memory; ``preload`` modules imported
-    before slots are forked; ``key`` a file with our CURVE key and ``allowed`` a path with those of
-    peers and clients (see ``colchis.wire.keys``), empty for loopback and socket files; ``tied``:
-    end when the parent process does.
+    before slots are forked; ``zygote_patience`` the seconds for which what forks them may be
+    stopped while it is needed, before the executor ends; ``key`` a file with our CURVE key and
+    ``allowed`` a path with those of peers and clients (see ``colchis.wire.keys``), empty for
+    loopback and socket files; ``tied``: end when the parent process does.
     """
 
     executor: str
@@ -46,6 +47,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat: float = 1.0
     store_memory: int | None = None
     preload: list[str] = []
+    zygote_patience: float = 30.0
     key: str = ""
     allowed: str = ""
     tied: bool = False
@@ -77,6 +79,7 @@ def serve(config: Config) -> int:
         freezer=freezer,
         results=lambda: SlotResults(local),
         preload=config.preload,
+        patience=config.zygote_patience,
     )
     try:
         import zmq

@@ -79,8 +79,12 @@ class Pool:
         freezer: Freezer,
         results: Callable[[], Results],
         preload: Sequence[str] = (),
+        patience: float = 30.0,
     ) -> None:
-        """Fork the zygote: to be called before the process has any thread or ZeroMQ context."""
+        """Fork the zygote: to be called before the process has any thread or ZeroMQ context.
+
+        One that is stopped is waited for ``patience`` seconds.
+        """
         self._logs = work / "logs"
         self._logs.mkdir(mode=0o700, exist_ok=True)
         self.functions = work / "functions"
@@ -92,6 +96,9 @@ class Pool:
         self._free_lines = list(range(lines))[::-1]
         self._forks: deque[Fork] = deque()
         self._forking = 0
+        self._patience = patience
+        self._waiting_since: float | None = None
+        """When a stopped zygote was first seen to be needed."""
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         groups = freezer.groups()
@@ -157,6 +164,23 @@ class Pool:
         if handle.kill_wanted:
             self.kill(handle)
         return None
+
+    def look_at_zygote(self, now: float) -> None:
+        """Kill a zygote that stays stopped although it is needed, and all that it has forked.
+
+        ``now`` is monotonic, in seconds. One that is only slow is waited for, however long.
+        Raises ZygoteGoneError.
+        """
+        if not (is_stopped(self.zygote) and (self._forking or any(map(ended, self._forked())))):
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since >= self._patience:
+            os.kill(self.zygote, signal.SIGKILL)
+            raise ZygoteGoneError(f"the zygote was stopped for {self._patience:g} s")
+
+    def _forked(self) -> list[Handle]:
+        return [handle for handle in self.handles.values() if handle.pidfd >= 0]
 
     def remove(self, handle: Handle) -> None:
         """Forget a process that has ended."""
@@ -273,3 +297,18 @@ def open_log(file: Path) -> int:
     except OSError as error:
         log.error("a slot goes without a log", file=str(file), why=str(error))
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"T"
+    except OSError:
+        return False
+
+
+def ended(handle: Handle) -> bool:
+    """Whether a process has ended, reaped or not."""
+    poller = select.poll()
+    poller.register(handle.pidfd, select.POLLIN)
+    return bool(poller.poll(0))

@@ -112,7 +112,17 @@ class Supervisor:
         self._stopping = True
 
     def run(self) -> None:
-        """Serve until told to end. Raises ZygoteGoneError when nothing can be forked any more."""
+        """Serve until told to end. Raises ZygoteGoneError when nothing can be forked any more.
+
+        Either way the job service is told, so that others have its tasks at once.
+        """
+        try:
+            self._serve()
+        finally:
+            self._send(wire.Leave())
+            self._flush()
+
+    def _serve(self) -> None:
         self._register()
         self._feed(events.Tick())
         self._flush()
@@ -137,10 +147,9 @@ class Supervisor:
             if self._pulse.due <= now:
                 self._beat(now)
             self._flush()
-        self._send(wire.Leave())
-        self._flush()
 
     def _beat(self, now: float) -> None:
+        self._pool.look_at_zygote(now)
         beat = self._pulse.beat(now)
         self._send(beat)
         if self._status_file is not None:

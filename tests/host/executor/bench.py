@@ -136,8 +136,11 @@ class Bench:
             assert self.process.wait(DEADLINE) == 0
         finally:
             self.process.kill()
-            self._socket.close(0)
-            self._context.term()
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        self._socket.close(0)
+        self._context.term()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from colchis.wire import tasks as wire
-from tests.host.executor.bench import bench
+from tests.host.executor.bench import Bench, bench
 from tests.support import DEADLINE, alive, wait_for
 
 POOL = """
@@ -69,6 +69,64 @@ def test_executor_works_with_the_processes_it_has(tmp_path: Path) -> None:
             os.kill(zygote, signal.SIGCONT)
         assert "exit code 3" in made.failure(ended).failure.message
         assert made.result(made.call(pow, 2, 6)) == 64
+
+
+LOOKS = """
+import os, signal, sys, time
+from pathlib import Path
+from colchis_agent.executor.freezer import SignalFreezer
+from colchis_agent.executor.pool import Pool, ZygoteGoneError
+pool = Pool(work=Path(sys.argv[1]), lines=9, freezer=SignalFreezer(), results=list, patience=10.0)
+def signalled(number, state):
+    os.kill(pool.zygote, number)
+    while (Path("/proc") / str(pool.zygote) / "stat").read_text().split()[2] not in state:
+        time.sleep(0.001)
+signalled(signal.SIGSTOP, "T")
+pool.look_at_zygote(0.0)
+pool.look_at_zygote(100.0)
+print("not needed", flush=True)
+pool.spawn(1)
+pool.look_at_zygote(101.0)
+pool.look_at_zygote(110.9)
+signalled(signal.SIGCONT, "RSD")
+pool.look_at_zygote(120.0)
+print("goes on", flush=True)
+while not pool.handles[1].pid:
+    pool.news()
+signalled(signal.SIGSTOP, "T")
+os.kill(pool.handles[1].pid, signal.SIGKILL)
+while (Path("/proc") / str(pool.handles[1].pid) / "stat").read_text().split()[2] != "Z":
+    time.sleep(0.001)
+pool.look_at_zygote(130.0)
+pool.look_at_zygote(139.9)
+print("waits", flush=True)
+try:
+    pool.look_at_zygote(140.0)
+except ZygoteGoneError as error:
+    print(error, flush=True)
+pool.close()
+"""
+
+
+def test_zygote_that_is_needed_and_stays_stopped_is_given_up(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", LOOKS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    said = "not needed\ngoes on\nwaits\nthe zygote was stopped for 10 s\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
+
+
+def test_executor_whose_zygote_stays_stopped_leaves_and_ends(tmp_path: Path) -> None:
+    made = Bench(tmp_path, cores=1, spares=0, zygote_patience=0.1)
+    try:
+        zygote = made.result(made.call(os.getppid))
+        os.kill(zygote, signal.SIGSTOP)
+        made.call(os._exit, 3)
+        made.expect(wire.Leave)
+        assert made.process.wait(DEADLINE) == 1
+        wait_for(lambda: not alive(zygote))
+    finally:
+        made.process.kill()
+        made.disconnect()
 
 
 def test_executor_ends_while_its_zygote_is_stopped(tmp_path: Path) -> None:
