@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from colchis_agent.cgroups import CgroupTree
+from tests.support import alive
 
 FIRST_PORT, PORTS_EACH, NODES = 22_000, 100, 10
 """Ports for tests' containers lie between those of ``colchis up`` and those that the kernel gives
@@ -37,6 +38,20 @@ def run_in(tree: CgroupTree, name: str, command: list[str]) -> subprocess.Popen[
     process.stdin.write(b"go\n")
     process.stdin.close()
     return process
+
+
+def fork_servers(agent: int) -> list[int]:
+    """Live processes that a process keeps to fork shims for it."""
+    parent = f"PPid:\t{agent}\n"
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if b"--serve" in words and parent in (path / "status").read_text():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return [pid for pid in found if alive(pid)]
 
 
 def cgroups_named(text: str) -> list[str]:

@@ -139,10 +139,6 @@ class StateFolder:
         self.shim_file = path / "shim.json"
         self.exit_file = path / "exit.json"
 
-    def intent(self) -> Intent | None:
-        """What was to be started."""
-        return _read(self.intent_file, msgspec.json.Decoder(Intent).decode)
-
     def shim(self) -> ShimRecord | None:
         """Who runs it."""
         return _read(self.shim_file, msgspec.json.Decoder(ShimRecord).decode)

@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +29,10 @@ from colchis_agent.driver.model import (
     NeverStarted,
     Running,
 )
+from colchis_agent.driver.shims import Shims
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHIM_GROUP = "_shims"
-SHIM_START_SECONDS = 60.0
 LOCK_PAUSE = 0.01
 TRASH = ".discarded-"
 
@@ -41,14 +40,19 @@ TRASH = ".discarded-"
 class ProcessDriver:
     """Starts, watches and ends containers whose state is kept in folders below ``root``.
 
-    Methods block for milliseconds (``launch`` for tens of them) and raise DriverError. They may be
-    called from any thread, for one container from one at a time.
+    Methods block for milliseconds and raise DriverError. They may be called from any thread, for
+    one container from one at a time.
     """
 
     def __init__(self, root: Path, tree: CgroupTree) -> None:
         self._root = root
         self._tree = tree
+        self._shims = Shims(self._make_shim_group)
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        """Let go of what stands ready to start containers; they themselves go on."""
+        self._shims.close()
 
     def _folder(self, ref: ContainerRef) -> StateFolder:
         return StateFolder(self._root / folder_name(ref))
@@ -75,9 +79,13 @@ class ProcessDriver:
             if spec.delegate and spec.uid is not None:
                 self._tree.delegate(self.group(spec.ref), spec.uid, _gid(spec))
             cwd = spec.cwd or self._work_folder(folder, spec)
-            shim.write_json(folder.env_file, {"PATH": DEFAULT_PATH, **spec.env})
-            shim.write_json(folder.intent_file, msgspec.to_builtins(self._intent(spec, cwd)))
-            self._start_shim(folder)
+            # Whoever launches after a crash of the host writes both anew: they need no sync, and
+            # secrets need not reach the disk.
+            env = {"PATH": DEFAULT_PATH, **spec.env}
+            shim.write_json(folder.env_file, env, durable=False)
+            intent = msgspec.to_builtins(self._intent(spec, cwd))
+            shim.write_json(folder.intent_file, intent, durable=False)
+            self._shims.start(folder.path)
             if not _needs_environment(folder.state()):
                 # A shim of an earlier, interrupted call may have won, and removed another copy.
                 folder.env_file.unlink(missing_ok=True)
@@ -110,23 +118,12 @@ class ProcessDriver:
         """Shims leave the agent's own cgroup, so that stopping its service spares them."""
         if self._tree.kind == "none":
             return ()
-        self._tree.create(SHIM_GROUP, Limits())
         return tuple(map(str, self._tree.procs_files(SHIM_GROUP)))
 
-    @staticmethod
-    def _start_shim(folder: StateFolder) -> None:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", shim.__file__, str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={},
-            timeout=SHIM_START_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            raise DriverError(done.stderr.decode(errors="replace").strip())
+    def _make_shim_group(self) -> tuple[str, ...]:
+        if self._tree.kind != "none":
+            self._tree.create(SHIM_GROUP, Limits())
+        return self._shim_group()
 
     def inspect(self, ref: ContainerRef) -> ContainerState:
         """What the container is doing, from its files, its lock and the process table."""

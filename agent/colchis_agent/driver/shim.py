@@ -1,8 +1,9 @@
 """The supervisor of one container: ``python -I -S shim.py STATE_FOLDER``.
 
 It survives the agent, so that a container does, and so that somebody is there to learn how the
-container ended. It uses the standard library only and is started without site packages, so it is
-small and up in tens of milliseconds.
+container ended. It uses the standard library only and is started without site packages, so that
+it is small. What is ready to be one is quicker still: ``python -I -S shim.py --serve GROUP...``
+forks supervisors on request, see ``serve``.
 
 What it promises:
  * It starts the container at most once: it holds a lock on ``lock`` as long as it lives, and a
@@ -16,13 +17,17 @@ What it promises:
 import ctypes
 import errno
 import fcntl
+import gc
 import json
 import os
 import select
 import signal
+import socket
 import struct
 import sys
 import time
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +35,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 CHUNK = 65536
 LEFTOVER_ROUNDS, LEFTOVER_PAUSE = 250, 0.02
 STARTED = b"started"
+LONGEST_PATH = 4096
 
 
 def boot_id() -> str:
@@ -52,16 +58,22 @@ def start_time(pid: int) -> int | None:
     return int(fields[19]) if fields else None
 
 
-def write_json(path: Path, value: object) -> None:
-    """Replace a file by a JSON document that is whole and on disk, or raise OSError."""
+def write_json(path: Path, value: object, *, durable: bool = True) -> None:
+    """Replace a file by a JSON document that is whole, or raise OSError.
+
+    What is ``durable`` is on disk then; anything else may be lost or cut off if the host goes down.
+    """
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, json.dumps(value).encode())
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     temporary.rename(path)
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -251,11 +263,9 @@ class Supervisor:
 
     def _pass_on(self, number: int, _: object) -> None:
         if self._status is None:
-            try:
+            # It may have been reaped a moment ago; how it ended is still to be told.
+            with suppress(ProcessLookupError):
                 os.kill(self._child, number)
-            except ProcessLookupError:
-                # Reaped a moment ago; how it ended is still to be told.
-                return
 
     def _carry(self) -> bool:
         """Move one chunk; False at the end of the output, or when there is none to be had."""
@@ -293,10 +303,8 @@ class Supervisor:
             left = descendants()
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in left:
-                    try:
+                    with suppress(ProcessLookupError):
                         os.kill(pid, number)
-                    except ProcessLookupError:
-                        continue
             self._carry()
             time.sleep(LEFTOVER_PAUSE)
 
@@ -310,14 +318,26 @@ def oom_kills(file: str | None) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def supervise(folder: Path, report: int) -> None:
+def tell(report: int, message: bytes) -> None:
+    """Say how the start went, to an agent that may be gone by now."""
+    with suppress(OSError):
+        os.write(report, message)
+
+
+def join(groups: Sequence[str], joined: Container[str] = ()) -> None:
+    """Enter the groups of these files, but those that this process is in."""
+    for file in groups:
+        if file not in joined:
+            Path(file).write_text(str(os.getpid()))
+
+
+def supervise(folder: Path, report: int, joined: Container[str]) -> None:
     """Run the container of a state folder to its end, unless that was done before."""
     intent = json.loads((folder / "intent.json").read_text())
-    for file in intent["shim_join"]:
-        Path(file).write_text(str(os.getpid()))
+    join(intent["shim_join"], joined)
     lock = take_lock(folder / "lock")
     if lock is None or (folder / "shim.json").exists():
-        os.write(report, STARTED)
+        tell(report, STARTED)
         return
     own = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id()}
     write_json(folder / "shim.json", {"shim": own, "child": None})
@@ -328,12 +348,12 @@ def supervise(folder: Path, report: int) -> None:
         child = spawn(intent, env, writing)
     except OSError as error:
         ending["message"] = f"cannot start {intent['command'][0]}: {error}"
-        os.write(report, STARTED)
     else:
         named = {"pid": child, "start": start_time(child), "boot": own["boot"]}
-        write_json(folder / "shim.json", {"shim": own, "child": named})
+        # After a crash of the host the first record, and even a damaged one, says as much.
+        write_json(folder / "shim.json", {"shim": own, "child": named}, durable=False)
         (folder / "env.json").unlink(missing_ok=True)
-        os.write(report, STARTED)
+        tell(report, STARTED)
         os.close(report)
         os.close(writing)
         log = LogWriter(folder, intent["log_bytes"], intent["log_files"])
@@ -345,37 +365,57 @@ def supervise(folder: Path, report: int) -> None:
         ending["oom_kills"] = oom_kills(intent["oom_file"])
     (folder / "env.json").unlink(missing_ok=True)
     write_json(folder / "exit.json", {**ending, "ended_at": time.time()})
+    if ending["kind"] == "failed":
+        # Only now, so that whoever hears it finds that it was not started.
+        tell(report, STARTED)
 
 
-def main(folder: Path) -> int:
-    """Fork the supervisor off; 0 once it has the container in hand, 1 with a message otherwise."""
-    waiting, report = os.pipe2(os.O_CLOEXEC)
-    if os.fork() == 0:
-        try:
-            os.setsid()
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-                signal.signal(number, signal.SIG_IGN)
-            null = os.open("/dev/null", os.O_RDWR)
-            for standard in (0, 1, 2):
-                os.dup2(null, standard)
-            os.close(waiting)
-            supervise(folder, report)
-        except BaseException as error:
+def detach(folder: Path, report: int, joined: Container[str] = ()) -> None:
+    """Fork the supervisor off, in a session of its own; ``joined`` are groups that it is in.
+
+    On ``report`` it writes ``STARTED`` once it has the container in hand, or else why not.
+    """
+    if os.fork():
+        return
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        null = os.open("/dev/null", os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        supervise(folder, report, joined)
+    except BaseException as error:
+        tell(report, (str(error) or repr(error)).encode()[:4000])
+        os._exit(1)
+    os._exit(0)
+
+
+def serve(control: socket.socket, groups: Sequence[str]) -> None:
+    """Detach a supervisor for each state folder named on the socket, until its other end is closed.
+
+    With the name comes the descriptor for the report. The supervisors are in the groups from the
+    beginning, and are nobody's children, as if each had been started by a command of its own.
+    """
+    join(groups)
+    gc.collect()
+    gc.freeze()
+    # Peeking tells the end from a request, and waits for either.
+    while control.recv(1, socket.MSG_PEEK):
+        name, [report], _, _ = socket.recv_fds(control, LONGEST_PATH, 1)
+        os.set_inheritable(report, False)
+        between = os.fork()
+        if between == 0:
             try:
-                os.write(report, (str(error) or repr(error)).encode()[:4000])
-            except OSError:
-                pass
-            os._exit(1)
-        os._exit(0)
-    os.close(report)
-    answer = b""
-    while not answer.endswith(STARTED) and (chunk := os.read(waiting, 4096)):
-        answer += chunk
-    if answer.endswith(STARTED):
-        return 0
-    sys.stderr.write(answer.decode(errors="replace") or "the supervisor died")
-    return 1
+                detach(Path(os.fsdecode(name)), report, groups)
+            finally:
+                os._exit(0)
+        os.close(report)
+        os.waitpid(between, 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    if sys.argv[1] == "--serve":
+        serve(socket.socket(fileno=0), sys.argv[2:])
+    else:
+        detach(Path(sys.argv[1]), os.dup(1))

@@ -42,6 +42,7 @@ class World:
 
     def close(self) -> None:
         """End everything and check that nothing is left."""
+        self.driver.close()
         for ref in self.driver.adopt_all():
             wait_for(partial(self._discarded, ref), f"the end of {ref}")
         assert list(self.root.iterdir()) == []

@@ -74,9 +74,10 @@ def test_sigkill_without_a_full_memory_is_no_oom(world: World) -> None:
 @pytest.mark.parametrize("command", ["/does/not/exist", "/etc/passwd"])
 def test_what_cannot_be_started_says_why(any_world: World, command: str) -> None:
     launch(any_world, command)
-    end = ended(any_world)
-    assert end.kind is ExitKind.FAILED
-    assert command in end.message
+    state = any_world.driver.inspect(any_world.ref)
+    assert isinstance(state, Ended)
+    assert state.exit.kind is ExitKind.FAILED
+    assert command in state.exit.message
 
 
 def test_output_is_complete_at_the_end(any_world: World) -> None:

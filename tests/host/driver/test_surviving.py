@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,6 +28,7 @@ from colchis_agent.driver import (
 )
 from colchis_agent.driver.folder import Identity, StateFolder
 from colchis_agent.driver.process import send
+from colchis_agent.driver.shims import Shims
 from tests.host.driver.conftest import World
 from tests.host.support import SLEEP, python
 from tests.support import wait_for
@@ -36,11 +38,16 @@ def in_doomed_agent(world: World, moment: str, spec: LaunchSpec) -> None:
     """Launch from a process that kills itself at the named moment, as an agent may be killed."""
     pid = os.fork()
     if pid == 0:
-        deaths = {"group": ("_intent", _die), "intent": ("_start_shim", _die)}
-        method, death = deaths.get(moment, ("_start_shim", _start_and_die))
+        deaths: dict[str, tuple[type, str, Callable[..., None]]] = {
+            "group": (ProcessDriver, "_intent", _die),
+            "intent": (Shims, "start", _die),
+            "shim": (Shims, "start", _start_and_die),
+            "asked": (Shims, "_answer", _ask_and_die),
+        }
         try:
             if moment:
-                with patch.object(ProcessDriver, method, staticmethod(death)):
+                kind, method, death = deaths[moment]
+                with patch.object(kind, method, staticmethod(death)):
                     world.reopened().launch(spec)
             else:
                 world.reopened().launch(spec)
@@ -53,8 +60,13 @@ def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _start_and_die(folder: StateFolder) -> None:
-    subprocess.Popen([sys.executable, "-I", "-S", shim.__file__, str(folder.path)])
+def _start_and_die(folder: Path) -> None:
+    subprocess.Popen([sys.executable, "-I", "-S", shim.__file__, str(folder)])
+    _die()
+
+
+def _ask_and_die(begin: Callable[[Path, int], None], folder: Path) -> None:
+    begin(folder, os.pipe()[1])
     _die()
 
 
@@ -87,7 +99,7 @@ def test_the_true_end_is_kept_while_there_is_no_agent(any_world: World) -> None:
     assert (state.exit.kind, state.exit.code) == (ExitKind.EXITED, 7)
 
 
-@pytest.mark.parametrize("moment", ["group", "intent", "shim", ""])
+@pytest.mark.parametrize("moment", ["group", "intent", "shim", "asked", ""])
 def test_death_during_launch_never_starts_it_twice(
     any_world: World, moment: str, tmp_path: Path
 ) -> None:
@@ -113,7 +125,7 @@ def test_an_interrupted_launch_can_be_given_up(any_world: World, tmp_path: Path)
     late = subprocess.run(
         [sys.executable, "-I", "-S", shim.__file__, str(folder)], capture_output=True, check=False
     )
-    assert late.returncode == 1
+    assert b"intent.json" in late.stdout
     assert driver.inspect(any_world.ref) == Gone()
     assert not (tmp_path / "tally").exists()
 
@@ -124,7 +136,7 @@ def test_a_shim_that_starts_while_we_look_is_not_taken_for_lost(any_world: World
 
     def look_and_start(path: Path) -> bool:
         locked = shim.is_locked(path)
-        any_world.driver._start_shim(StateFolder(any_world.folder()))
+        any_world.driver._shims.start(any_world.folder())
         return locked
 
     with patch("colchis_agent.driver.folder.is_locked", look_and_start):
