@@ -1,6 +1,9 @@
 """Clusters of real daemons with a job service and a pool of executors."""
 
+import os
+import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,25 @@ def pool(count: int) -> dict[str, Any]:
         "executors": {"count": count, "cores": 1, "memory": "256MiB", "tags": ["pool"]},
         "constraints": [{"constraint": "{pool, {pool, 0, 0}, node}", "hard": True}],
     }
+
+
+def held(runs: Path, gate: Path, memory: int = 0) -> Callable[[Iterable[int]], Iterator[int]]:
+    """Tasks that note their processes and work until a file exists, then double their records.
+
+    Each holds so many bytes meanwhile.
+    """
+
+    def work(records: Iterable[int]) -> Iterator[int]:
+        block = bytearray(b"x") * memory
+        for record in records:
+            with (runs / f"{record}").open("a") as note:
+                note.write(f"{os.getpid()}\n")
+            while not gate.exists():
+                time.sleep(0.01)
+                colchis.jobs.task.checkpoint()
+            yield 2 * record + len(block) - memory
+
+    return work
 
 
 class JobLab(Lab):

@@ -4,18 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import colchis.jobs
 from colchis.client.connection import read_connection
 from colchis.jobs.client import Client
 from colchis.jobs.futures import JobFuture
-from tests.host.system.job_lab import JobLab, pool
+from tests.host.system.job_lab import JobLab, held, pool
 from tests.support import DEADLINE, alive, wait_for
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -44,21 +42,6 @@ def client(lab: JobLab) -> Iterator[Client]:
     wait_for(lambda: client.executors() == 2, "both executors")
     yield client
     client.shutdown(cancel_futures=True)
-
-
-def held(runs: Path, file: Path) -> Callable[[Any], Any]:
-    """A task that notes that it runs and works until a file exists, then doubles its records."""
-
-    def work(records: Any) -> Any:
-        for record in records:
-            with (runs / f"{record}").open("a") as note:
-                note.write(f"{os.getpid()}\n")
-            while not file.exists():
-                time.sleep(0.01)
-                colchis.jobs.task.checkpoint()
-            yield 2 * record
-
-    return work
 
 
 def start(

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-import colchis.jobs
 from colchis.client.connection import read_connection
 from colchis.errors import ColchisError
 from colchis.jobs.client import Client, priority_of
@@ -24,7 +23,7 @@ from colchis.jobs.secure import sockets_for
 from colchis.wire.jobs import StageSpec, Submit
 from colchis.wire.work import Failure
 from tests.host.executor.bench import descendants
-from tests.host.system.job_lab import JobLab, pool
+from tests.host.system.job_lab import JobLab, held, pool
 from tests.support import alive, wait_for
 
 NODE = "n1"
@@ -87,24 +86,6 @@ class Deliveries:
         self.ends.append(f"refused: {reason}")
 
 
-def held(runs: Path, gate: Path) -> Callable[[Any], Any]:
-    """Tasks that note their processes and work until a file exists, then double their records."""
-
-    def work(records: Any) -> Any:
-        import time
-
-        memory = bytearray(b"x") * HELD
-        for record in records:
-            with (runs / f"{record}").open("a") as note:
-                note.write(f"{os.getpid()}\n")
-            while not gate.exists():
-                time.sleep(0.01)
-                colchis.jobs.task.checkpoint()
-            yield 2 * record + len(memory) - HELD
-
-    return work
-
-
 class Held:
     """A job of so many held tasks and what came of it."""
 
@@ -115,7 +96,7 @@ class Held:
         self.told = Deliveries()
         self.tasks = tasks
         self._lab = scene.lab
-        digest, function = scene.client.pickle_function(held(self.runs, self.gate))
+        digest, function = scene.client.pickle_function(held(self.runs, self.gate, HELD))
         payloads = [pickle.dumps([number]) for number in range(tasks)]
         stage = StageSpec("s0", "records", digest, tasks, payloads)
         job = Submit(self.name, self.name, priority_of(priority), [stage], [0])

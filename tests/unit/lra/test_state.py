@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from colchis.model.cluster import Cluster, Node
@@ -15,19 +15,25 @@ from colchis_master.lra.settings import Settings
 from colchis_master.lra.state import State
 from tests.unit.lra.lra_cases import R_MIN, Round, app, rounds
 
+CASES = rounds(running=3, groups=("node", "node", "rack", "cluster"))
+SEEDS = st.integers(0, 1 << 16)
+
+
+def problem_of(case: Round) -> Problem:
+    """The problem of a case that has something to place."""
+    problem = Problem(*case, R_MIN)
+    assume(problem.groups)
+    return problem
+
 
 @given(
-    case=rounds(running=3, groups=("node", "node", "rack", "cluster")),
-    seed=st.integers(0, 1 << 16),
+    case=CASES,
+    seed=SEEDS,
     steps=st.integers(1, 12),
 )
 @settings(max_examples=150)
 def test_what_is_kept_is_what_a_fresh_look_gives(case: Round, seed: int, steps: int) -> None:
-    cluster, apps = case
-    problem = Problem(cluster, apps, R_MIN)
-    if not problem.groups:
-        return
-    rng = random.Random(seed)
+    problem, rng = problem_of(case), random.Random(seed)
     state = State(problem)
     greedy = Greedy(problem, Settings(r_min=R_MIN), state=state)
     for _ in range(steps):
@@ -56,17 +62,13 @@ def test_what_is_kept_is_what_a_fresh_look_gives(case: Round, seed: int, steps: 
 
 
 @given(
-    case=rounds(running=3, groups=("node", "node", "rack", "cluster")),
-    seed=st.integers(0, 1 << 16),
+    case=CASES,
+    seed=SEEDS,
     steps=st.integers(0, 8),
 )
 @settings(max_examples=150)
 def test_costs_are_what_the_next_container_changes(case: Round, seed: int, steps: int) -> None:
-    cluster, apps = case
-    problem = Problem(cluster, apps, R_MIN)
-    if not problem.groups:
-        return
-    rng = random.Random(seed)
+    problem, rng = problem_of(case), random.Random(seed)
     state = State(problem)
     for _ in range(steps):
         state.place(rng.randrange(len(problem.groups)), rng.randrange(problem.size))
