@@ -22,11 +22,14 @@ class World:
         self.make_tree = make_tree
         self.tree = make_tree()
         self.driver = ProcessDriver(root, self.tree)
+        self._drivers = [self.driver]
         self.ref = ContainerRef("app/web/0", 1)
 
     def reopened(self) -> ProcessDriver:
         """The driver of an agent that has just been restarted."""
-        return ProcessDriver(self.root, self.make_tree())
+        driver = ProcessDriver(self.root, self.make_tree())
+        self._drivers.append(driver)
+        return driver
 
     def folder(self, ref: ContainerRef | None = None) -> Path:
         """The state folder of a container."""
@@ -42,7 +45,8 @@ class World:
 
     def close(self) -> None:
         """End everything and check that nothing is left."""
-        self.driver.close()
+        for driver in self._drivers:
+            driver.close()
         for ref in self.driver.adopt_all():
             wait_for(partial(self._discarded, ref), f"the end of {ref}")
         assert list(self.root.iterdir()) == []

@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -116,7 +117,9 @@ def test_fork_servers_that_die_while_containers_start(any_world: World, tmp_path
         starts = [threads.submit(start, name) for name in names]
         while not all(one.done() for one in starts):
             for pid in fork_servers(os.getpid()):
-                os.kill(pid, signal.SIGKILL)
+                # It may be dying of the last one.
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for one in starts:
             one.result()
     states = any_world.reopened().adopt_all()
