@@ -10,11 +10,12 @@ import os
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import zmq
-import zmq.asyncio
 
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER
 from colchis.wire.curve import client_socket
@@ -25,6 +26,7 @@ from colchis.wire.messages import (
     Done,
     Exit,
     FromAgent,
+    FromMaster,
     Heartbeat,
     Hello,
     NodeSample,
@@ -39,26 +41,61 @@ STARTING = (0.02, 0.06)
 """Seconds that a container takes to start: with none, this one process would answer a hundred
 orders that belong to as many hosts before it sees the next one."""
 
+CONNECTING = 0.02
+"""Seconds between looks whether there is a connection."""
+
 GROUPS = {"rack": 20, "upgrade_domain": 10}
 """Node groups; racks hold so many nodes, domains are so many."""
+
+
+class Arrivals:
+    """Messages to all agents, each with the time of its arrival, handled one by one.
+
+    All that has arrived is taken from the sockets before any of it is handled: real agents have a
+    host each, where none waits for what the others do.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[FakeAgent, float, bytes]] = deque()
+
+    def watch(self, agent: "FakeAgent") -> None:
+        self._loop.add_reader(agent.socket.fileno(), self.look, agent)
+
+    def look(self, agent: "FakeAgent") -> None:
+        """Take what has arrived. Whatever is done with a socket may use up its signal."""
+        while int(agent.socket.getsockopt(zmq.EVENTS)) & int(zmq.POLLIN):
+            self._waiting.append((agent, time.time(), agent.socket.recv()))
+            self._loop.call_soon(self._handle)
+
+    def _handle(self) -> None:
+        agent, at, data = self._waiting.popleft()
+        agent.take(FROM_MASTER.decode(data), at)
 
 
 class FakeAgent:
     """One node. ``started`` is told each container that was ordered, and when."""
 
     def __init__(
-        self, number: int, name: str, socket: zmq.asyncio.Socket, started: list[tuple[str, float]]
+        self,
+        number: int,
+        name: str,
+        socket: "zmq.Socket[bytes]",
+        arrivals: Arrivals,
+        started: list[tuple[str, float]],
     ) -> None:
         self.name = name
+        self.socket = socket
         self._number = number
-        self._socket = socket
+        self._arrivals = arrivals
         self._started = started
-        self._seq = self._beats = self._epoch = 0
+        self._seq = self._beats = 0
         self._interval = 1.0
         self._running: dict[str, int] = {}
+        self._loop = asyncio.get_running_loop()
 
-    async def run(self, capacity: Mapping[str, int]) -> None:
-        """Until cancelled."""
+    def begin(self, capacity: Mapping[str, int]) -> None:
+        """Say hello as soon as there is a connection."""
         groups = {
             "rack": [f"r{self._number // GROUPS['rack']}"],
             "upgrade_domain": [f"u{self._number % GROUPS['upgrade_domain']}"],
@@ -77,58 +114,61 @@ class FakeAgent:
             [],
             [],
         )
-        await self._say(hello)
-        async with asyncio.TaskGroup() as self._tasks:
-            self._tasks.create_task(self._beat())
-            while True:
-                message = FROM_MASTER.decode(await self._socket.recv())
-                match message:
-                    case Welcome():
-                        self._epoch, self._interval = message.epoch, message.heartbeat_interval
-                    case Start():
-                        self._started.append((message.container, time.time()))
-                        self._tasks.create_task(self._start(message))
-                    case Stop():
-                        await self._end(message.container, Exit("stopped"))
-                        await self._say(Done(message.order, message.container))
-                    case _:
-                        pass
+        try:
+            self._say(hello)
+        except zmq.Again:
+            self._loop.call_later(CONNECTING, self.begin, capacity)
+        else:
+            self._loop.call_later(1 + random.random(), self._beat)
 
-    async def _beat(self) -> None:
-        await asyncio.sleep(random.random())
-        while True:
-            await asyncio.sleep(self._interval)
-            self._beats += 1
-            listed = [ContainerReport(c, i, "running") for c, i in self._running.items()]
-            await self._say(Heartbeat("s", self._beats, NodeSample(), listed, []))
+    def take(self, message: FromMaster, at: float) -> None:
+        """A message that arrived at this time, in seconds since the epoch."""
+        match message:
+            case Welcome():
+                self._interval = message.heartbeat_interval
+            case Start():
+                self._started.append((message.container, at))
+                self._start(message)
+            case Stop():
+                self._end(message.container, Exit("stopped"))
+                self._say(Done(message.order, message.container))
+            case _:
+                pass
 
-    async def _start(self, order: Start) -> None:
-        if self._running.get(order.container) != order.incarnation:
-            self._running[order.container] = order.incarnation
-            lasts = order.env.get(LASTS)
-            if lasts is not None:
-                self._tasks.create_task(self._finish(order.container, float(lasts)))
-            await asyncio.sleep(random.uniform(*STARTING))
-            if self._running.get(order.container) == order.incarnation:
-                await self._report(order.container, order.incarnation)
-        await self._say(Done(order.order, order.container))
+    def _beat(self) -> None:
+        self._beats += 1
+        listed = [ContainerReport(c, i, "running") for c, i in self._running.items()]
+        self._say(Heartbeat("s", self._beats, NodeSample(), listed, []))
+        self._loop.call_later(self._interval, self._beat)
 
-    async def _finish(self, container: str, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        await self._end(container, Exit("exited", 0))
+    def _start(self, order: Start) -> None:
+        if self._running.get(order.container) == order.incarnation:
+            self._say(Done(order.order, order.container))
+            return
+        self._running[order.container] = order.incarnation
+        lasts = order.env.get(LASTS)
+        if lasts is not None:
+            self._loop.call_later(float(lasts), self._end, order.container, Exit("exited", 0))
+        self._loop.call_later(random.uniform(*STARTING), self._runs, order)
 
-    async def _end(self, container: str, how: Exit) -> None:
+    def _runs(self, order: Start) -> None:
+        if self._running.get(order.container) == order.incarnation:
+            self._report(order.container, order.incarnation)
+        self._say(Done(order.order, order.container))
+
+    def _end(self, container: str, how: Exit) -> None:
         incarnation = self._running.pop(container, None)
         if incarnation is not None:
-            await self._report(container, incarnation, how)
+            self._report(container, incarnation, how)
 
-    async def _report(self, container: str, incarnation: int, how: Exit | None = None) -> None:
+    def _report(self, container: str, incarnation: int, how: Exit | None = None) -> None:
         self._seq += 1
         state = ContainerReport(container, incarnation, "ended" if how else "running", exit=how)
-        await self._say(Report("s", self._seq, state))
+        self._say(Report("s", self._seq, state))
 
-    async def _say(self, message: FromAgent) -> None:
-        await self._socket.send(FROM_AGENT.encode(message))
+    def _say(self, message: FromAgent) -> None:
+        self.socket.send(FROM_AGENT.encode(message), zmq.NOBLOCK)
+        self._arrivals.look(self)
 
 
 async def run_all(
@@ -136,22 +176,29 @@ async def run_all(
 ) -> list[tuple[str, float]]:
     """Run an agent per name until standard input ends; what was started, and when."""
     started: list[tuple[str, float]] = []
-    ctx = zmq.asyncio.Context()
+    ctx: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     ctx.set(zmq.MAX_SOCKETS, 2 * len(names) + 100)
     key = load_public(keys / "master.pub")
-    tasks = []
+    loop, arrivals = asyncio.get_running_loop(), Arrivals()
+    faults: asyncio.Future[None] = loop.create_future()
+
+    def failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not faults.done():
+            error = context.get("exception")
+            faults.set_exception(error or RuntimeError(context["message"]))
+
+    loop.set_exception_handler(failed)
     for number, name in enumerate(names):
         socket = client_socket(ctx, load_pair(keys / "agents" / f"{name}.key"), key)
         socket.connect(master)
-        tasks.append(asyncio.create_task(FakeAgent(number, name, socket, started).run(capacity)))
+        agent = FakeAgent(number, name, socket, arrivals, started)
+        arrivals.watch(agent)
+        agent.begin(capacity)
     over = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    done, _ = await asyncio.wait([over, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait([over, faults], return_when=asyncio.FIRST_COMPLETED)
+    if faults.done():
+        faults.result()
     ctx.destroy(0)
-    for task in done - {over}:
-        task.result()
     return started
 
 

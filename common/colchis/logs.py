@@ -1,7 +1,8 @@
 """How daemons write what they do."""
 
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 
@@ -33,13 +34,32 @@ def log_to_stderr() -> None:
             structlog.processors.add_log_level,
             structlog.processors.StackInfoRenderer(),
             structlog.dev.set_exc_info,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S", utc=False),
+            Timestamps(),
             _printable,
             *render,
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class Timestamps:
+    """Adds the local time, in seconds: written out once for all that happens within one."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._second = -1
+        self._text = ""
+
+    def __call__(
+        self, _logger: Any, _name: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(second))
+        event["timestamp"] = self._text
+        return event
 
 
 def _printable(

@@ -8,7 +8,7 @@ from colchis.model.constraints import CLUSTER, NODE, Constraint
 def known_groups(groups_of_nodes: Iterable[Collection[str]]) -> frozenset[str]:
     """The node groups there are, by those of each node; none where there are no nodes, of which
     nothing can be said yet."""
-    found = [set(groups) for groups in groups_of_nodes]
+    found = list(groups_of_nodes)
     return frozenset({NODE, CLUSTER}.union(*found)) if found else frozenset()
 
 

@@ -7,6 +7,7 @@ connection, see ``sender``; a routing id is only a way back, anybody may choose 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import zmq
 import zmq.asyncio
@@ -21,6 +22,8 @@ HANDSHAKE_MS = 10_000
 QUEUE = 10_000
 """Messages that wait for one slow peer before further ones to it are dropped."""
 
+SomeSocket = TypeVar("SomeSocket", bound="zmq.Socket[Any]")
+
 REFUSED_EVENTS = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
     | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
@@ -28,7 +31,7 @@ REFUSED_EVENTS = (
 )
 
 
-def server_socket(ctx: zmq.asyncio.Context, keys: KeyPair, domain: str) -> zmq.asyncio.Socket:
+def server_socket(ctx: "zmq.Context[SomeSocket]", keys: KeyPair, domain: str) -> SomeSocket:
     """A ROUTER that admits whom the ``ZapHandler`` of the context admits to ``domain``.
 
     Without such a handler it admits nobody. Sending to a peer that is gone raises ZMQError
@@ -44,7 +47,7 @@ def server_socket(ctx: zmq.asyncio.Context, keys: KeyPair, domain: str) -> zmq.a
     return socket
 
 
-def client_socket(ctx: zmq.asyncio.Context, keys: KeyPair, server: str) -> zmq.asyncio.Socket:
+def client_socket(ctx: "zmq.Context[SomeSocket]", keys: KeyPair, server: str) -> SomeSocket:
     """A DEALER that speaks only to the holder of the public key ``server``.
 
     It reconnects by itself and keeps nothing for a peer that is not there: sending without a
@@ -118,7 +121,7 @@ class ConnectionEvents:
             self._socket.disable_monitor()
 
 
-def _common(socket: zmq.asyncio.Socket, keys: KeyPair) -> None:
+def _common(socket: "zmq.Socket[Any]", keys: KeyPair) -> None:
     socket.curve_publickey = keys.public.encode()
     socket.curve_secretkey = keys.secret.encode()
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)

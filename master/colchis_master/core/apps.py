@@ -147,6 +147,8 @@ class Apps:
 
     def _warn_of_groups(self, rules: Sequence[Rule], app: str = "") -> None:
         """Tell of rules over node groups that no node is in."""
+        if not rules:
+            return
         known = known_groups(node.facts.groups for node in self._state.nodes.values())
         for text in unknown_groups([(rule.label, rule.constraint) for rule in rules], known):
             self._state.emit("rule", f"the rule {text}", app=app)

@@ -20,6 +20,7 @@ from typing import IO
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
+from colchis_master.lra.delta import Delta, apply, delta
 from colchis_master.lra.rebalance import Moves, rebalance
 from colchis_master.lra.schedule import schedule
 from colchis_master.lra.settings import Settings
@@ -35,7 +36,7 @@ BALANCE_TIME = 20.0
 """Seconds for finding moves; those found by then are the answer."""
 BALANCE_LIMIT = 60.0
 """Seconds after which a child that looks for moves counts as stuck."""
-PART = 50
+PART = 20
 """Nodes, containers or rules that are pickled at a time."""
 
 NICE = 10
@@ -90,6 +91,7 @@ class SolverProcess:
         self._command = tuple(command)
         self._child: asyncio.subprocess.Process | None = None
         self._is_up = False
+        self._known = Cluster()
         self._turn = asyncio.Lock()
         self.restarts = 0
 
@@ -162,7 +164,9 @@ class SolverProcess:
     async def _exchange(self, request: Request | Balance, limit: float) -> object:
         try:
             child = await self._ready()
-            answer = await asyncio.wait_for(_exchange(child, request), limit + self._grace)
+            change = delta(self._known, request.cluster)
+            self._known = request.cluster
+            answer = await asyncio.wait_for(_exchange(child, change, request), limit + self._grace)
         except TimeoutError:
             await self._lose()
             raise SolverLostError(
@@ -195,6 +199,7 @@ class SolverProcess:
             return self._child
         await self.close()
         self._is_up = False
+        self._known = Cluster()
         self._child = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -205,10 +210,12 @@ class SolverProcess:
         return self._child
 
 
-async def _exchange(child: asyncio.subprocess.Process, request: Request | Balance) -> object:
+async def _exchange(
+    child: asyncio.subprocess.Process, change: Delta, request: Request | Balance
+) -> object:
     assert child.stdin is not None
     assert child.stdout is not None
-    payload = await _pickled(request)
+    payload = await _pickled(change, replace(request, cluster=Cluster()))
     child.stdin.write(_LENGTH.pack(len(payload)))
     child.stdin.write(payload)
     await child.stdin.drain()
@@ -218,27 +225,29 @@ async def _exchange(child: asyncio.subprocess.Process, request: Request | Balanc
     return pickle.loads(await child.stdout.readexactly(length))  # noqa: S301 - our own child
 
 
-async def _pickled(request: Request | Balance) -> memoryview:
-    """A request as pickles of its parts and then of itself, which refers to the parts.
+async def _pickled(change: Delta, request: Request | Balance) -> memoryview:
+    """As pickles of parts, and then of the whole, which refers to the parts.
 
-    Pickling a whole cluster at once would hold up the master's loop for as long.
+    Pickling all the nodes and containers of a cluster at once would hold up the master's loop for
+    as long.
     """
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-    for parts in (request.cluster.nodes, request.cluster.containers, request.cluster.rules):
-        for first in range(0, len(parts), PART):
-            pickler.dump(parts[first : first + PART])
+    parts: tuple[tuple[object, ...], ...] = (change.nodes, change.containers, change.rules)
+    for whole in (*parts, getattr(request, "apps", ())):
+        for first in range(0, len(whole), PART):
+            pickler.dump(whole[first : first + PART])
             await asyncio.sleep(0)
-    pickler.dump(request)
+    pickler.dump((change, request))
     return buffer.getbuffer()
 
 
-def _unpickled(data: bytes) -> Request | Balance:
+def _unpickled(data: bytes) -> tuple[Delta, Request | Balance]:
     unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - from our own parent
     while True:
-        found = unpickler.load()
-        if isinstance(found, Request | Balance):
-            return found
+        match unpickler.load():
+            case (Delta() as change, (Request() | Balance()) as request):
+                return change, request
 
 
 def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
@@ -271,9 +280,12 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until the other end is closed."""
     answers.write(b"+")
     answers.flush()
+    cluster = Cluster()
     while len(head := requests.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(head)
-        request = _unpickled(requests.read(length))
+        change, request = _unpickled(requests.read(length))
+        cluster = apply(cluster, change)
+        request = replace(request, cluster=cluster)
         answer: Plan | Moves | Failure
         try:
             answer = _answer(request)

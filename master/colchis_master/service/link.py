@@ -2,45 +2,67 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 
 import structlog
 import zmq
-import zmq.asyncio
 
+from colchis.jobs.sockets import identified, send
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER, WireError
-from colchis.wire.curve import sender
 from colchis.wire.messages import FromAgent, FromMaster
 
 log = structlog.get_logger(__name__)
 
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+MOST = 64
+"""Messages taken from the socket at once."""
+
 
 class Link:
-    """A ROUTER whose peers are known by their keys.
+    """A bound ROUTER whose peers are known by their keys; use as a context manager.
 
     A connection is named by its routing id in hex. ``dropped`` counts what was no message, by why.
+    The socket is not one of ``zmq.asyncio``: futures for every message cost many times what the
+    messages do, and come between the loop and those who wait for it.
     """
 
-    def __init__(self, socket: zmq.asyncio.Socket) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
+        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self.dropped: Counter[str] = Counter()
 
-    async def receive(self) -> tuple[str, str, FromAgent] | None:
-        """The next message: the sender's name, its connection, what it says. None where what came
-        was no message."""
-        return self._decode(await self._socket.recv_multipart(copy=False))
+    def __enter__(self) -> "Link":
+        self._loop.add_reader(self._socket.fileno(), self._news.set)
+        # The descriptor tells of changes only, and what came before is none.
+        self._news.set()
+        return self
 
-    def _decode(self, frames: list[zmq.Frame]) -> tuple[str, str, FromAgent] | None:
-        node = sender(frames)
-        if node is None or len(frames) != 2:
-            self.dropped["unknown sender" if node is None else "frames"] += 1
-            return None
-        try:
-            message = FROM_AGENT.decode(frames[1].bytes)
-        except WireError as error:
-            self.dropped["malformed"] += 1
-            log.warning("message dropped", node=node, reason=str(error))
-            return None
-        return node, frames[0].bytes.hex(), message
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+
+    async def wait(self) -> None:
+        """Return when there may be messages that :meth:`received` has not had."""
+        await self._news.wait()
+
+    def received(self) -> Iterator[tuple[str, str, FromAgent]]:
+        """What has arrived: the sender's name, its connection, what it says.
+
+        Whoever does not take all of it is told by :meth:`wait` at once.
+        """
+        for identity, frames in identified(self._socket, MOST):
+            if identity is None or len(frames) != 2:
+                self.dropped["unknown sender" if identity is None else "frames"] += 1
+                continue
+            try:
+                message = FROM_AGENT.decode(frames[1])
+            except WireError as error:
+                self.dropped["malformed"] += 1
+                log.warning("message dropped", node=identity, reason=str(error))
+                continue
+            yield identity, frames[0].hex(), message
+        self._look()
 
     def send(self, link: str, message: FromMaster) -> bool:
         """Whether the message is on its way; false where the connection is gone or full."""
@@ -49,9 +71,15 @@ class Link:
         except WireError as error:
             log.error("message not sent", link=link, reason=str(error))
             return False
-        # Without blocking a send is over when the call returns, for good or ill.
-        sent = asyncio.ensure_future(self._socket.send_multipart(frames, flags=zmq.NOBLOCK))
-        error_of = sent.exception() if sent.done() else None
-        if error_of is not None:
-            log.info("message not sent", link=link, reason=str(error_of))
-        return error_of is None
+        sent = send(self._socket, frames)
+        if not sent:
+            log.info("message not sent", link=link, reason="the connection is gone or full")
+        self._look()
+        return sent
+
+    def _look(self) -> None:
+        """Whatever is done with the socket may use up the descriptor's signal."""
+        if int(self._socket.getsockopt(_EVENTS)) & _POLLIN:
+            self._news.set()
+        else:
+            self._news.clear()

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+import uvloop
 import zmq.asyncio
 
 from colchis.client.connection import Connection, write_connection
@@ -37,7 +38,7 @@ from colchis_master.service.feed import KEPT, Feed
 from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
 from colchis_master.service.mqtt import publish
-from colchis_master.service.outbox import Outbox
+from colchis_master.service.outbox import HOLD, Outbox
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
@@ -62,7 +63,8 @@ def run_master(settings: MasterSettings) -> int:
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
     gc.freeze()
-    return asyncio.run(master.run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(master.run())
 
 
 class Master:
@@ -115,6 +117,7 @@ class Master:
             self._carry_out,
             self._not_kept,
             lambda flush: asyncio.get_running_loop().call_soon(flush),
+            lambda flush: asyncio.get_running_loop().call_later(HOLD, flush),
         )
         self._jobs = jobs
         self._control = MasterControl(self)
@@ -135,11 +138,12 @@ class Master:
             stack.callback(ctx.term)
             allowed = AllowList(self._settings.keys / "allowed")
             await stack.enter_async_context(ZapHandler(ctx, {DOMAIN: allowed}))
-            socket = server_socket(ctx, self._keys, DOMAIN)
+            plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(ctx.underlying)
+            socket = server_socket(plain, self._keys, DOMAIN)
             stack.callback(socket.close, 200)
             socket.bind(self._settings.listen)
-            self._link = Link(socket)
-            stack.callback(self._outbox.flush)
+            self._link = stack.enter_context(Link(socket))
+            stack.callback(self._outbox.close)
             if self._jobs is not None:
                 desk = self._jobs.desk(self._settings.state)
                 await stack.enter_async_context(desk.service)
@@ -162,7 +166,8 @@ class Master:
 
     def handle(self, event: ask.Event) -> None:
         """Give the core an event; what it says is carried out once what must be durable is."""
-        self._outbox.put(self.core.handle(time.monotonic(), event), time.time())
+        instructions = self.core.handle(time.monotonic(), event)
+        self._outbox.put(instructions, time.time(), awaited=_awaited(event, instructions))
 
     def _not_kept(self, error: Exception) -> None:
         if isinstance(error, JournalError):
@@ -242,19 +247,17 @@ class Master:
         self.handle(ask.Planned(request.round, last))
 
     async def _receive(self, link: Link) -> None:
-        turn = 0.0
         while True:
-            received = await link.receive()
-            if received is not None:
-                node, connection, message = received
+            await link.wait()
+            end = time.monotonic() + TURN
+            for node, connection, message in link.received():
                 if isinstance(message, LogChunk):
                     self._control.log_chunk(message)
                 else:
                     self.handle(ask.Received(node, connection, message))
-            # Receiving does not give way by itself while there are messages.
-            if time.monotonic() > turn:
-                await asyncio.sleep(0)
-                turn = time.monotonic() + TURN
+                if time.monotonic() > end:
+                    break
+            await asyncio.sleep(0)
 
     async def _tick(self) -> None:
         while True:
@@ -270,6 +273,8 @@ class Master:
             port=int(port),
             log_config=None,
             access_log=False,
+            proxy_headers=False,
+            server_header=False,
             lifespan="off",
             timeout_keep_alive=IDLE_PATIENCE,
             timeout_graceful_shutdown=int(CLOSE_PATIENCE),
@@ -319,6 +324,14 @@ class Master:
     def _stop(self, code: int) -> None:
         if self._code is not None and not self._code.done():
             self._code.set_result(code)
+
+
+def _awaited(event: ask.Event, instructions: list[ask.Instruction]) -> bool:
+    """Whether somebody waits for what an event has led to: who has asked, or a batch container
+    that was given the room of one that has ended."""
+    if isinstance(event, ask.Received):
+        return any(isinstance(one, ask.Emit) and one.event == "placed" for one in instructions)
+    return isinstance(event, ask.Request)
 
 
 class _Server(uvicorn.Server):

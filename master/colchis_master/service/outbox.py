@@ -1,5 +1,6 @@
 """What events lead to, kept back until the journal has what it depends on."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -12,6 +13,13 @@ from colchis_master.service.feed import Feed
 Write: TypeAlias = Callable[[Sequence[Record], Sequence[dict[str, Any]]], None]
 _Batch: TypeAlias = list[tuple[float, list[Instruction]]]
 
+HOLD = 0.02
+"""Seconds that may pass before what nobody waits for is written."""
+MOST = 32
+"""Instructions that wait for others to be written with; more would hold up the loop for long."""
+LINES = 4
+"""Events that are logged in one turn of the loop."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -20,11 +28,13 @@ class Outbox:
 
     All that events lead to in one turn of the loop goes into one write of the journal (group
     commit; DeWitt et al., "Implementation techniques for main memory database systems",
-    SIGMOD'84): its sync takes longer than all else. What needs no write waits for none.
+    SIGMOD'84): its sync takes longer than all else. What needs no write waits for none. What
+    nobody waits for (what agents report, what a round has planned) is held back for a few
+    milliseconds, to be written with more of its kind, so that the loop is free for requests.
 
-    ``later`` calls a function at the end of the present turn. ``write`` raises where it failed:
-    ``fail`` is told, once, and nothing is carried out any more. The same holds for a fault in
-    ``carry_out``.
+    ``later`` calls a function at the end of the present turn, ``by_then`` after :data:`HOLD`
+    seconds. ``write`` raises where it failed: ``fail`` is told, once, and nothing is carried out
+    any more. The same holds for a fault in ``carry_out``.
     """
 
     def __init__(
@@ -34,17 +44,25 @@ class Outbox:
         carry_out: Callable[[Instruction], None],
         fail: Callable[[Exception], None],
         later: Callable[[Callable[[], None]], object],
+        by_then: Callable[[Callable[[], None]], object],
     ) -> None:
         self._write = write
         self._feed = feed
         self._carry_out = carry_out
         self._fail = fail
         self._later = later
+        self._by_then = by_then
         self._waiting: _Batch = []
+        self._size = 0
+        self._flushes = False
+        self._unlogged: deque[dict[str, Any]] = deque()
         self._failed = False
 
-    def put(self, instructions: list[Instruction], wall: float) -> None:
-        """What one event led to at this time, in seconds since the epoch."""
+    def put(self, instructions: list[Instruction], wall: float, *, awaited: bool = True) -> None:
+        """What one event led to at this time, in seconds since the epoch.
+
+        ``awaited``: somebody waits for it.
+        """
         if not instructions or self._failed:
             return
         durable = any(isinstance(one, Persist | Emit) for one in instructions)
@@ -53,12 +71,23 @@ class Outbox:
                 self._carry_out(one)
             return
         if not self._waiting:
-            self._later(self.flush)
+            self._by_then(self.flush)
         self._waiting.append((wall, instructions))
+        self._size += len(instructions)
+        if not self._flushes and (awaited or self._size >= MOST):
+            self._flushes = True
+            self._later(self.flush)
+
+    def close(self) -> None:
+        """Carry out and log all that is left."""
+        self.flush()
+        while self._unlogged:
+            self._log()
 
     def flush(self) -> None:
         """Write and carry out what was put in."""
         batch, self._waiting = self._waiting, []
+        self._size, self._flushes = 0, False
         if not batch or self._failed:
             return
         try:
@@ -72,8 +101,16 @@ class Outbox:
             self._failed = True
             self._fail(error)
             return
-        for event in events:
+        if events and not self._unlogged:
+            self._later(self._log)
+        self._unlogged += events
+
+    def _log(self) -> None:
+        for _ in range(min(LINES, len(self._unlogged))):
+            event = self._unlogged.popleft()
             log.info(event["text"], kind=event["event"], id=event["id"])
+        if self._unlogged:
+            self._later(self._log)
 
     def _keep(self, batch: _Batch) -> list[dict[str, Any]]:
         """Make a batch durable; its events."""

@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,27 @@ def test_moves_are_found_in_the_child() -> None:
             assert none.moves == ()
             nowhere = Balance(Cluster(), SETTINGS, 4, {}, frozenset())
             assert (await solver.rebalance(nowhere)).moves == ()
-            broken = Balance(Cluster((), pair.containers()), SETTINGS, 4, {}, frozenset())
+            broken = Balance(replace(cluster, nodes=()), SETTINGS, 4, {}, frozenset())
             with pytest.raises(SolverLostError, match="KeyError"):
                 await solver.rebalance(broken)
+
+    asyncio.run(scenario())
+
+
+def test_the_child_knows_what_has_changed_since_the_round_before() -> None:
+    async def scenario() -> None:
+        async with SolverProcess() as solver:
+            await solver.solve(CLUSTER, [SPREAD], SETTINGS)
+            small = Node("n1", Resources.of(1, "8GiB"))
+            fewer = Cluster((NODES[0], small))
+            plan = await solver.solve(fewer, [app("big", {"g": (3, {"big"})})], SETTINGS)
+            assert set(plan.apps[0].assignments.values()) <= {"n0", "n1"}
+            placed = dict(plan.apps[0].assignments)
+            containers = app("big", {"g": (3, {"big"})}).containers()
+            full = Cluster(fewer.nodes, containers, placed)
+            refused = await solver.solve(full, [app("more", {"g": (3, {"more"})})], SETTINGS)
+            assert not refused.apps[0].placed
+            assert (await solver.solve(CLUSTER, [SPREAD], SETTINGS)).apps[0].placed
 
     asyncio.run(scenario())
 

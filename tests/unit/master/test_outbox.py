@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from colchis_master.core.events import Answer, Emit, Instruction, Persist
 from colchis_master.core.records import ContainerRecord, Record
 from colchis_master.service.feed import Feed
-from colchis_master.service.outbox import Outbox
+from colchis_master.service.outbox import LINES, MOST, Outbox
 
 
 def record(number: int, node: str = "n1") -> ContainerRecord:
@@ -38,8 +39,14 @@ class Bench:
         self.failures: list[Exception] = []
         self.error: Exception | None = None
         self._turn: list[Callable[[], None]] = []
+        self._held: list[Callable[[], None]] = []
         self.outbox = Outbox(
-            self._write, self.feed, self._carry_out, self.failures.append, self._turn.append
+            self._write,
+            self.feed,
+            self._carry_out,
+            self.failures.append,
+            self._turn.append,
+            self._held.append,
         )
 
     def _write(self, records: Sequence[Record], events: Sequence[dict[str, Any]]) -> None:
@@ -55,7 +62,13 @@ class Bench:
         self.done.append(instruction)
 
     def end_turn(self) -> None:
-        due, self._turn[:] = list(self._turn), []
+        self._call(self._turn)
+
+    def let_time_pass(self) -> None:
+        self._call(self._held)
+
+    def _call(self, calls: list[Callable[[], None]]) -> None:
+        due, calls[:] = list(calls), []
         for call in due:
             call()
 
@@ -85,6 +98,52 @@ def test_all_of_a_turn_goes_into_one_write() -> None:
     bench.outbox.put([persist(9)], 1.0)
     bench.end_turn()
     assert [len(records) for records, _ in bench.writes] == [5, 1]
+
+
+def test_what_nobody_waits_for_is_held_back_but_not_for_ever() -> None:
+    bench = Bench()
+    bench.outbox.put([persist(1)], 1.0, awaited=False)
+    bench.end_turn()
+    bench.outbox.put([persist(2)], 1.0, awaited=False)
+    bench.end_turn()
+    assert bench.done == []
+    bench.let_time_pass()
+    assert bench.done == [persist(1), persist(2)]
+    assert len(bench.writes) == 1
+
+
+def test_what_somebody_waits_for_goes_with_all_before_it_at_the_end_of_its_turn() -> None:
+    bench = Bench()
+    bench.outbox.put([persist(1)], 1.0, awaited=False)
+    bench.end_turn()
+    bench.outbox.put([persist(2), answer(2)], 1.0)
+    bench.end_turn()
+    assert bench.done == [persist(1), persist(2), answer(2)]
+    assert len(bench.writes) == 1
+    bench.let_time_pass()
+    assert len(bench.writes) == 1
+
+
+def test_not_more_than_some_is_held_back() -> None:
+    bench = Bench()
+    for number in range(MOST):
+        bench.outbox.put([persist(number)], 1.0, awaited=False)
+    bench.end_turn()
+    assert len(bench.done) == MOST
+
+
+def test_events_are_logged_in_order_a_few_in_each_turn_and_all_at_the_end(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bench = Bench()
+    bench.outbox.put([emit(f"event-{number}") for number in range(3 * LINES)], 1.0)
+    bench.end_turn()
+    assert len(bench.feed.since(0, 100)[0]) == 3 * LINES
+    bench.end_turn()
+    bench.outbox.put([emit("event-last")], 1.0)
+    bench.outbox.close()
+    said = [word for word in "".join(capfd.readouterr()).split() if word.startswith("event-")]
+    assert said == [*(f"event-{number}" for number in range(3 * LINES)), "event-last"]
 
 
 def test_of_one_key_the_last_record_is_written() -> None:
@@ -140,18 +199,21 @@ PUTS = st.lists(
     st.tuples(
         st.lists(st.integers(0, 5).map(lambda n: persist(n) if n < 3 else answer(n)), max_size=4),
         st.booleans(),
+        st.sampled_from(["goes on", "ends", "time passes"]),
     ),
     max_size=12,
 )
 
 
 @given(PUTS)
-def test_order_is_kept_whenever_turns_end(puts: list[tuple[list[Instruction], bool]]) -> None:
+def test_order_is_kept_whenever_turns_end(puts: list[tuple[list[Instruction], bool, str]]) -> None:
     bench = Bench()
-    for instructions, ends in puts:
-        bench.outbox.put(instructions, 1.0)
-        if ends:
+    for instructions, awaited, turn in puts:
+        bench.outbox.put(instructions, 1.0, awaited=awaited)
+        if turn == "ends":
             bench.end_turn()
+        elif turn == "time passes":
+            bench.let_time_pass()
     bench.outbox.flush()
-    assert bench.done == [one for instructions, _ in puts for one in instructions]
+    assert bench.done == [one for instructions, *_ in puts for one in instructions]
     assert bench.failures == []
