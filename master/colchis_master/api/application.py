@@ -1,14 +1,14 @@
 """The endpoints, and what guards them."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from colchis.errors import InputError, Problem
@@ -32,6 +32,16 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 KEEP_ALIVE = 15.0
 """Seconds of silence after which a stream of events carries a comment."""
+
+
+class Json(Response):
+    """Encoded by msgspec: a page of events would hold up the master's loop for ten times as long
+    with the standard library's encoder."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return msgspec.json.encode(content)
 
 
 def create_api(control: Control, tokens: Tokens) -> Starlette:
@@ -112,42 +122,42 @@ class _Api:
         return Response(self._control.metrics(), media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _: Request) -> Response:
-        return JSONResponse(openapi.describe())
+        return Json(openapi.describe())
 
     async def _apps(self, _: Request) -> Response:
-        return JSONResponse(self._control.apps())
+        return Json(self._control.apps())
 
     async def _submit(self, request: Request) -> Response:
         body = await read_body(request, Submission)
         answer = await self._control.submit(_specs(body.apps), update=body.update)
-        return JSONResponse(answer, 202)
+        return Json(answer, 202)
 
     async def _app(self, request: Request) -> Response:
-        return JSONResponse(self._control.app(request.path_params["app"]))
+        return Json(self._control.app(request.path_params["app"]))
 
     async def _remove(self, request: Request) -> Response:
         grace = seconds(request, "grace", 10.0)
-        return JSONResponse(await self._control.remove(request.path_params["app"], grace), 202)
+        return Json(await self._control.remove(request.path_params["app"], grace), 202)
 
     async def _suspend(self, request: Request) -> Response:
         meant = await read_body(request, Members)
         app = request.path_params["app"]
         answer = await self._control.suspend(app, meant.containers, meant.group)
-        return JSONResponse(answer, 202)
+        return Json(answer, 202)
 
     async def _resume(self, request: Request) -> Response:
         meant = await read_body(request, Members)
         app = request.path_params["app"]
-        return JSONResponse(await self._control.resume(app, meant.containers, meant.group), 202)
+        return Json(await self._control.resume(app, meant.containers, meant.group), 202)
 
     async def _endpoints(self, request: Request) -> Response:
-        return JSONResponse(self._control.endpoints(request.path_params["app"]))
+        return Json(self._control.endpoints(request.path_params["app"]))
 
     async def _explain(self, request: Request) -> Response:
         container = request.query_params.get("container")
         if not container:
             raise InputError.of("which container? give app/group/index", field="container")
-        return JSONResponse(await self._control.explain(container))
+        return Json(await self._control.explain(container))
 
     async def _plan(self, request: Request) -> Response:
         body = await read_body(request, PlanRequest)
@@ -156,40 +166,40 @@ class _Api:
             "mode": body.mode,
             "time_limit": body.time_limit,
         }
-        return JSONResponse(await self._control.plan(_specs(body.apps), settings))
+        return Json(await self._control.plan(_specs(body.apps), settings))
 
     async def _rebalance(self, request: Request) -> Response:
         body = await read_body(request, Rebalancing)
-        return JSONResponse(await self._control.rebalance(body.max_moves, plan=body.plan))
+        return Json(await self._control.rebalance(body.max_moves, plan=body.plan))
 
     async def _nodes(self, _: Request) -> Response:
-        return JSONResponse(self._control.nodes())
+        return Json(self._control.nodes())
 
     async def _drain(self, request: Request) -> Response:
-        return JSONResponse(await self._control.drain(request.path_params["node"]), 202)
+        return Json(await self._control.drain(request.path_params["node"]), 202)
 
     async def _undrain(self, request: Request) -> Response:
-        return JSONResponse(await self._control.undrain(request.path_params["node"]), 202)
+        return Json(await self._control.undrain(request.path_params["node"]), 202)
 
     async def _constraints(self, _: Request) -> Response:
-        return JSONResponse(self._control.constraints())
+        return Json(self._control.constraints())
 
     async def _add_constraints(self, request: Request) -> Response:
         body = await read_body(request, Constraints)
-        return JSONResponse(await self._control.add_rules(body.constraints), 201)
+        return Json(await self._control.add_rules(body.constraints), 201)
 
     async def _remove_constraint(self, request: Request) -> Response:
-        return JSONResponse(await self._control.remove_rule(request.path_params["name"]))
+        return Json(await self._control.remove_rule(request.path_params["name"]))
 
     async def _violations(self, _: Request) -> Response:
-        return JSONResponse(self._control.violations())
+        return Json(self._control.violations())
 
     async def _snapshot(self, _: Request) -> Response:
-        return JSONResponse(self._control.snapshot())
+        return Json(self._control.snapshot())
 
     async def _events(self, request: Request) -> Response:
         since = number(request, "since", 0, 0, 2**62)
-        return JSONResponse(self._control.events(since, number(request, "limit", 1000, 1, 10_000)))
+        return Json(self._control.events(since, number(request, "limit", 1000, 1, 10_000)))
 
     async def _stream(self, request: Request) -> Response:
         since = number(request, "since", 0, 0, 2**62)
@@ -208,32 +218,33 @@ class _Api:
                 continue
             page: dict[str, Any] = self._control.events(since, 1000)
             for event in page["events"]:
-                yield f"id: {event['seq']}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n"
+                data = msgspec.json.encode(event).decode()
+                yield f"id: {event['seq']}\nevent: {event['event']}\ndata: {data}\n\n"
             since = page["next"]
 
     async def _logs(self, request: Request) -> Response:
         container = "/".join(request.path_params[part] for part in ("app", "group", "index"))
         offset = number(request, "offset", 0, -(2**62), 2**62)
         limit = number(request, "limit", 2**18, 1, 2**20)
-        return JSONResponse(await self._control.read_log(container, offset, limit))
+        return Json(await self._control.read_log(container, offset, limit))
 
     async def _status(self, _: Request) -> Response:
-        return JSONResponse(self._control.status())
+        return Json(self._control.status())
 
     async def _story(self, request: Request) -> Response:
-        return JSONResponse(await self._control.story(request.path_params["ident"]))
+        return Json(await self._control.story(request.path_params["ident"]))
 
     async def _jobs(self, _: Request) -> Response:
-        return JSONResponse(await self._control.jobs())
+        return Json(await self._control.jobs())
 
     async def _job(self, request: Request) -> Response:
-        return JSONResponse(await self._control.job(request.path_params["job"]))
+        return Json(await self._control.job(request.path_params["job"]))
 
     async def _job_tasks(self, request: Request) -> Response:
-        return JSONResponse(await self._control.job_tasks(request.path_params["job"]))
+        return Json(await self._control.job_tasks(request.path_params["job"]))
 
     async def _cancel_job(self, request: Request) -> Response:
-        return JSONResponse(await self._control.cancel_job(request.path_params["job"]))
+        return Json(await self._control.cancel_job(request.path_params["job"]))
 
 
 def _specs(apps: list[dict[str, Any]]) -> list[AppSpec]:
@@ -251,7 +262,7 @@ def _specs(apps: list[dict[str, Any]]) -> list[AppSpec]:
 
 
 async def _healthy(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+    return Json({"status": "ok"})
 
 
 async def _bad_input(_: Request, error: Exception) -> Response:
@@ -266,20 +277,20 @@ async def _bad_input(_: Request, error: Exception) -> Response:
         }
         for problem in error.problems
     ]
-    return JSONResponse({"error": str(error), "problems": problems}, 422)
+    return Json({"error": str(error), "problems": problems}, 422)
 
 
 async def _not_possible(_: Request, error: Exception) -> Response:
     assert isinstance(error, ControlError)
-    return JSONResponse({"error": str(error), "problems": []}, error.status)
+    return Json({"error": str(error), "problems": []}, error.status)
 
 
 async def _unforeseen(_: Request, error: Exception) -> Response:
     """A fault of the master; the server logs ``error``, the asker learns only that it is there."""
-    return JSONResponse({"error": "a fault in the master; see its log", "problems": []}, 500)
+    return Json({"error": "a fault in the master; see its log", "problems": []}, 500)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     body = {"error": error.detail, "problems": []}
-    return JSONResponse(body, error.status_code, headers=error.headers)
+    return Json(body, error.status_code, headers=error.headers)

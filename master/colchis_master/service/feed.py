@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 from colchis_master.core.events import Emit
@@ -51,7 +52,9 @@ class Feed:
 
     def since(self, seq: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Up to ``limit`` events numbered ``seq`` or later, and the number to go on from."""
-        found = [event for event in self._events if event["seq"] >= seq][:limit]
+        # From the end, since most of those who ask have had all but the last few.
+        later = takewhile(lambda event: event["seq"] >= seq, reversed(self._events))
+        found = list(later)[::-1][:limit]
         return found, (found[-1]["seq"] + 1 if found else max(seq, self._next))
 
     async def wait(self, seq: int) -> None:

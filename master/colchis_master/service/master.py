@@ -42,7 +42,7 @@ from colchis_master.service.outbox import HOLD, Outbox
 from colchis_master.service.settings import MasterSettings
 
 DOMAIN = "agents"
-TURN = 0.0005
+TURN = 0.0002
 """Seconds for which messages of agents are handled before others have their turn."""
 
 CLOSE_PATIENCE = 5.0
