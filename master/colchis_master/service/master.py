@@ -45,6 +45,10 @@ DOMAIN = "agents"
 TURN = 0.0002
 """Seconds for which messages of agents are handled before others have their turn."""
 
+GARBAGE = (20_000, 50, 50)
+"""Objects after which each generation is collected: what the master makes is mostly kept, so that
+the usual collections, several a second, find little and hold up tasks."""
+
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
 
@@ -63,6 +67,7 @@ def run_master(settings: MasterSettings) -> int:
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(master.run())
 
