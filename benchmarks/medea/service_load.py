@@ -6,6 +6,7 @@ measures.
 """
 
 import json
+import os
 import random
 import sys
 import threading
@@ -55,6 +56,7 @@ def submit_and_stop(
 
 
 def main() -> None:
+    os.nice(5)  # users would not be on the master's machine
     wanted, over = threading.Event(), threading.Event()
     with Client(read_connection(Path(sys.argv[1]))) as client:
         period = float(sys.argv[2])
