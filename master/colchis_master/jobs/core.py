@@ -33,8 +33,6 @@ LOT = 0.002
 """Seconds of work that are sent to a slot at once."""
 MAX_LOT_BYTES = 2**18
 """Bytes of payloads in a lot, if all were as long as the first."""
-SOON = 0.0005
-"""Seconds that a task takes at most whose end is waited for awake."""
 PAYLOAD = 1024
 """Bytes of a payload that is short beside the message about it."""
 
@@ -71,7 +69,6 @@ class JobCore:
         self._scheduler = scheduler
         self._patience = patience
         self._client_patience = client_patience
-        self._answer_expected = False
 
     def results(self) -> list[Output]:
         """Results to be sent before anything is decided; nothing where more than these is due."""
@@ -80,14 +77,6 @@ class JobCore:
             return []
         self.books.out = []
         return out
-
-    def expects_answer(self) -> bool:
-        """Whether a task was launched since this was last asked that will be done at once.
-
-        Not while others wait: then there is more to do than to wait for it.
-        """
-        expected, self._answer_expected = self._answer_expected, False
-        return expected and not self._scheduler.waiting
 
     @property
     def behind(self) -> bool:
@@ -269,7 +258,6 @@ class JobCore:
         more = [
             Work(stage.spec.kind, digest, [_payload(place)], stage.spec.buckets) for place in riders
         ]
-        self._answer_expected |= 0 < self.books.functions.pace(digest) < SOON
         name = "" if more else task.id
         self.books.say(ToExecutor(order.executor, wire.Launch(number, work, more, name)))
 

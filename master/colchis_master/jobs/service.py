@@ -4,7 +4,7 @@ A plain poll loop: everything that has arrived is taken in, the core decides, th
 written, and only then is anything sent.
 """
 
-import os
+import math
 import time
 from collections.abc import Callable
 from typing import Any, get_args
@@ -21,7 +21,6 @@ from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
 from colchis_master.jobs.status import status
-from colchis_master.jobs.waiting import Waiting
 
 log = structlog.get_logger("jobs")
 
@@ -130,13 +129,13 @@ class JobService:
         poller = zmq.Poller()
         for socket in self._sockets:
             poller.register(socket, zmq.POLLIN)
-        waiting = Waiting(poller.poll, cores=len(os.sched_getaffinity(0)))
         tick = time.monotonic() + TICK
         while not self._stopping:
             wakeup = core.next_wakeup()
             due = tick if wakeup is None else min(tick, wakeup)
             first = due if self._results_due is None else min(due, self._results_due)
-            arrived = waiting.until(0.0 if core.behind else first)
+            wait = 0.0 if core.behind else max(0.0, first - time.monotonic())
+            arrived = poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
             for socket, _ in arrived:
                 self._drain(socket, now)
@@ -156,8 +155,6 @@ class JobService:
             if core.behind:
                 core.go_on()
                 self._send(core.take(now), now)
-            if core.expects_answer():
-                waiting.expect(time.monotonic())
         # Executors are containers: they outlive the service, and wait for its successor.
         self._executors.flush()
         self._clients.flush()

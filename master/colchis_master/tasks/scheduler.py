@@ -133,11 +133,6 @@ class TaskScheduler:
             self._orders.cause = task.stage.job.cancelled_by
             self._orders.tell(task, "cancelled", "its job was cancelled")
 
-    @property
-    def waiting(self) -> bool:
-        """Whether any task waits for a slot."""
-        return bool(self.book.queue.lanes)
-
     def next_wakeup(self) -> float | None:
         """When a Tick is wanted next, if nothing else happens before."""
         soonest = min(self._displacement.recheck, self._restarts.next())
