@@ -48,17 +48,17 @@ class Timestamps:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = -1
-        self._text = ""
+        self._last = (-1, "")
 
     def __call__(
         self, _logger: Any, _name: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         second = int(self._clock())
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(second))
-        event["timestamp"] = self._text
+        last, text = self._last
+        if second != last:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(second))
+            self._last = second, text
+        event["timestamp"] = text
         return event
 
 

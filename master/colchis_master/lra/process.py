@@ -183,7 +183,8 @@ class SolverProcess:
             raise SolverLostError(
                 f"its process ended (exit code {code}; {type(error).__name__})"
             ) from None
-        except asyncio.CancelledError:
+        except BaseException:
+            # What the child has of the cluster is not known any more.
             await self._lose()
             raise
         if isinstance(answer, Failure):

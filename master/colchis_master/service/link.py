@@ -35,22 +35,18 @@ class Link:
 
     def __enter__(self) -> "Link":
         self._loop.add_reader(self._socket.fileno(), self._news.set)
-        # The descriptor tells of changes only, and what came before is none.
-        self._news.set()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.remove_reader(self._socket.fileno())
 
     async def wait(self) -> None:
-        """Return when there may be messages that :meth:`received` has not had."""
+        """Return when there are messages that :meth:`received` has not had."""
+        self._look()
         await self._news.wait()
 
     def received(self) -> Iterator[tuple[str, str, FromAgent]]:
-        """What has arrived: the sender's name, its connection, what it says.
-
-        Whoever does not take all of it is told by :meth:`wait` at once.
-        """
+        """What has arrived: the sender's name, its connection, what it says."""
         for identity, frames in identified(self._socket, MOST):
             if identity is None or len(frames) != 2:
                 self.dropped["unknown sender" if identity is None else "frames"] += 1
@@ -62,7 +58,6 @@ class Link:
                 log.warning("message dropped", node=identity, reason=str(error))
                 continue
             yield identity, frames[0].hex(), message
-        self._look()
 
     def send(self, link: str, message: FromMaster) -> bool:
         """Whether the message is on its way; false where the connection is gone or full."""
@@ -78,7 +73,8 @@ class Link:
         return sent
 
     def _look(self) -> None:
-        """Whatever is done with the socket may use up the descriptor's signal."""
+        """The descriptor tells of changes only, and whatever is done with the socket may use up
+        its signal."""
         if int(self._socket.getsockopt(_EVENTS)) & _POLLIN:
             self._news.set()
         else:

@@ -2,6 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -14,7 +16,7 @@ Write: TypeAlias = Callable[[Sequence[Record], Sequence[dict[str, Any]]], None]
 _Batch: TypeAlias = list[tuple[float, list[Instruction]]]
 
 HOLD = 0.02
-"""Seconds that may pass before what nobody waits for is written."""
+"""Seconds for which what nobody waits for may be held back."""
 MOST = 32
 """Instructions that wait for others to be written with; more would hold up the loop for long."""
 LINES = 4
@@ -29,7 +31,7 @@ class Outbox:
     All that events lead to in one turn of the loop goes into one write of the journal (group
     commit; DeWitt et al., "Implementation techniques for main memory database systems",
     SIGMOD'84): its sync takes longer than all else. What needs no write waits for none. What
-    nobody waits for (what agents report, what a round has planned) is held back for a few
+    nobody waits for (what agents report, what a round has planned) is held back for some
     milliseconds, to be written with more of its kind, so that the loop is free for requests.
 
     ``later`` calls a function at the end of the present turn, ``by_then`` after :data:`HOLD`
@@ -54,6 +56,7 @@ class Outbox:
         self._by_then = by_then
         self._waiting: _Batch = []
         self._size = 0
+        self._number = 0
         self._flushes = False
         self._unlogged: deque[dict[str, Any]] = deque()
         self._failed = False
@@ -71,23 +74,29 @@ class Outbox:
                 self._carry_out(one)
             return
         if not self._waiting:
-            self._by_then(self.flush)
+            self._by_then(partial(self._overdue, self._number))
         self._waiting.append((wall, instructions))
         self._size += len(instructions)
         if not self._flushes and (awaited or self._size >= MOST):
             self._flushes = True
             self._later(self.flush)
 
+    def _overdue(self, number: int) -> None:
+        if number == self._number:
+            self.flush()
+
     def close(self) -> None:
         """Carry out and log all that is left."""
         self.flush()
         while self._unlogged:
-            self._log()
+            with suppress(OSError):
+                self._log_some()
 
     def flush(self) -> None:
         """Write and carry out what was put in."""
         batch, self._waiting = self._waiting, []
         self._size, self._flushes = 0, False
+        self._number += 1
         if not batch or self._failed:
             return
         try:
@@ -106,11 +115,17 @@ class Outbox:
         self._unlogged += events
 
     def _log(self) -> None:
+        try:
+            self._log_some()
+        finally:
+            # A line that cannot be written, on a full disk, is lost alone.
+            if self._unlogged:
+                self._later(self._log)
+
+    def _log_some(self) -> None:
         for _ in range(min(LINES, len(self._unlogged))):
             event = self._unlogged.popleft()
             log.info(event["text"], kind=event["event"], id=event["id"])
-        if self._unlogged:
-            self._later(self._log)
 
     def _keep(self, batch: _Batch) -> list[dict[str, Any]]:
         """Make a batch durable; its events."""

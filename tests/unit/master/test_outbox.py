@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from colchis_master.core.events import Answer, Emit, Instruction, Persist
 from colchis_master.core.records import ContainerRecord, Record
+from colchis_master.service import outbox as module
 from colchis_master.service.feed import Feed
 from colchis_master.service.outbox import LINES, MOST, Outbox
 
@@ -39,14 +40,14 @@ class Bench:
         self.failures: list[Exception] = []
         self.error: Exception | None = None
         self._turn: list[Callable[[], None]] = []
-        self._held: list[Callable[[], None]] = []
+        self.held: list[Callable[[], None]] = []
         self.outbox = Outbox(
             self._write,
             self.feed,
             self._carry_out,
             self.failures.append,
             self._turn.append,
-            self._held.append,
+            self.held.append,
         )
 
     def _write(self, records: Sequence[Record], events: Sequence[dict[str, Any]]) -> None:
@@ -65,7 +66,7 @@ class Bench:
         self._call(self._turn)
 
     def let_time_pass(self) -> None:
-        self._call(self._held)
+        self._call(self.held)
 
     def _call(self, calls: list[Callable[[], None]]) -> None:
         due, calls[:] = list(calls), []
@@ -122,6 +123,45 @@ def test_what_somebody_waits_for_goes_with_all_before_it_at_the_end_of_its_turn(
     assert len(bench.writes) == 1
     bench.let_time_pass()
     assert len(bench.writes) == 1
+
+
+def test_what_is_held_back_has_its_own_time() -> None:
+    bench = Bench()
+    bench.outbox.put([persist(1)], 1.0)
+    bench.end_turn()
+    earlier, bench.held[:] = list(bench.held), []
+    bench.outbox.put([persist(2)], 1.0, awaited=False)
+    for call in earlier:
+        call()
+    assert bench.done == [persist(1)]
+    bench.let_time_pass()
+    assert bench.done == [persist(1), persist(2)]
+
+
+def test_a_line_that_cannot_be_logged_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    class Log:
+        def info(self, text: str, **_: object) -> None:
+            if text == "event-1":
+                raise OSError("no space left on device")
+            said.append(text)
+
+    monkeypatch.setattr(module, "log", Log())
+    bench = Bench()
+    bench.outbox.put([emit(f"event-{number}") for number in range(2 * LINES)], 1.0)
+    bench.end_turn()
+    with pytest.raises(OSError, match="no space"):
+        bench.end_turn()
+    for _ in range(2 * LINES):
+        bench.end_turn()
+    assert said == [f"event-{number}" for number in range(2 * LINES) if number != 1]
+    bench.outbox.put([emit("event-1"), emit("event-last")], 1.0)
+    bench.outbox.close()
+    assert said[-1] == "event-last"
+    assert bench.failures == []
 
 
 def test_not_more_than_some_is_held_back() -> None:
