@@ -19,6 +19,7 @@ import zmq
 
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER
 from colchis.wire.curve import client_socket
+from colchis.wire.frames import readable
 from colchis.wire.keys import load_pair, load_public
 from colchis.wire.messages import (
     PROTOCOL,
@@ -64,7 +65,7 @@ class Arrivals:
 
     def look(self, agent: "FakeAgent") -> None:
         """Take what has arrived. Whatever is done with a socket may use up its signal."""
-        while int(agent.socket.getsockopt(zmq.EVENTS)) & int(zmq.POLLIN):
+        while readable(agent.socket):
             self._waiting.append((agent, time.time(), agent.socket.recv()))
             self._loop.call_soon(self._handle)
 

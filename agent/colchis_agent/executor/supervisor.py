@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 import zmq
 
-from colchis.jobs.sockets import arrived, send
 from colchis.wire import tasks as wire
 from colchis.wire.codec import WireError
+from colchis.wire.frames import arrived, send
 from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure
 from colchis_agent.executor import channel, events
 from colchis_agent.executor.core import ExecutorCore

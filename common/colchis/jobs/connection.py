@@ -18,10 +18,11 @@ import zmq
 from msgspec import Struct
 
 from colchis.errors import ColchisError
-from colchis.jobs.sockets import PlainSockets, Sockets, arrived, send
+from colchis.jobs.sockets import PlainSockets, Sockets
 from colchis.jobs.urgency import wake_soon
 from colchis.wire import jobs as ask
 from colchis.wire.codec import WireError
+from colchis.wire.frames import arrived, send
 from colchis.wire.tasks import DropFunction, Function, WhoAreYou
 from colchis.wire.work import MAX_MESSAGE, STORE, Data, Failure, Get, Input, Stored
 

@@ -1,11 +1,12 @@
 """Sockets that speak only to those they know.
 
 Both ends prove their keys (CURVE, ZeroMQ RFC 26). Who sent a message is told by the key of its
-connection, see ``sender``; a routing id is only a way back, anybody may choose one.
+connection, see ``colchis.wire.frames.sender``; a routing id is only a way back, anybody may choose
+one.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -60,18 +61,6 @@ def client_socket(ctx: "zmq.Context[SomeSocket]", keys: KeyPair, server: str) ->
     socket.setsockopt(zmq.RECONNECT_IVL, 100)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
     return socket
-
-
-def sender(frames: Sequence[zmq.Frame]) -> str | None:
-    """The identity whose key the connection of a message has; None if it proved none.
-
-    ``frames`` come from ``recv_multipart(copy=False)``.
-    """
-    try:
-        identity = frames[-1].get("User-Id")
-    except zmq.ZMQError:
-        return None
-    return identity if isinstance(identity, str) and identity else None
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from typing import Any, get_args
 import structlog
 import zmq
 
-from colchis.jobs.sockets import identified, send
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.codec import Codec, WireError
+from colchis.wire.frames import identified, send
 from colchis.wire.work import MAX_MESSAGE, PROTOCOL
 from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore

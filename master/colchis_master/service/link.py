@@ -7,14 +7,12 @@ from collections.abc import Iterator
 import structlog
 import zmq
 
-from colchis.jobs.sockets import identified, send
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER, WireError
+from colchis.wire.frames import identified, readable, send
 from colchis.wire.messages import FromAgent, FromMaster
 
 log = structlog.get_logger(__name__)
 
-_EVENTS = int(zmq.EVENTS)
-_POLLIN = int(zmq.POLLIN)
 MOST = 64
 """Messages taken from the socket at once."""
 
@@ -75,7 +73,7 @@ class Link:
     def _look(self) -> None:
         """The descriptor tells of changes only, and whatever is done with the socket may use up
         its signal."""
-        if int(self._socket.getsockopt(_EVENTS)) & _POLLIN:
+        if readable(self._socket):
             self._news.set()
         else:
             self._news.clear()

@@ -17,7 +17,8 @@ import zmq
 import zmq.asyncio
 
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER
-from colchis.wire.curve import sender, server_socket
+from colchis.wire.curve import server_socket
+from colchis.wire.frames import sender
 from colchis.wire.keys import AllowList, KeyPair, generate, write_pair, write_public
 from colchis.wire.messages import (
     Bye,

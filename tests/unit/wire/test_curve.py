@@ -10,7 +10,8 @@ import pytest
 import zmq
 import zmq.asyncio
 
-from colchis.wire.curve import client_socket, connection_events, sender, server_socket
+from colchis.wire.curve import client_socket, connection_events, server_socket
+from colchis.wire.frames import sender
 from colchis.wire.keys import AllowList, KeyPair, generate, write_public
 from colchis.wire.zap import ZapHandler
 
