@@ -112,13 +112,7 @@ def test_nobody_can_tell_that_jobs_leave_in_pieces(seed: int, piece: int) -> Non
         world.release(name, running=False)
     world.settle()
     assert not world.core.behind
-    world.pass_time(1.0)
-    world.settle()
-    books = world.core.books
-    assert not books.jobs and not books.tasks and not books.attempts
-    assert not any(world.running.values())
-    assert not any(world.stored.values())
-    assert not any(world.done_there.values())
+    world.ends_empty()
 
 
 def test_results_are_dropped_however_many_there_are() -> None:

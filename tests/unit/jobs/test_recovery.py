@@ -50,13 +50,7 @@ def test_results_are_right_whatever_dies(seed: int, executors: int, cores: int) 
         world.core.jobs.release(f"j{number}")
     world.take()
     world.settle()
-    world.pass_time(1.0)
-    world.settle()
-    books = world.core.books
-    assert not books.jobs and not books.tasks and not books.attempts
-    assert not any(world.running.values())
-    assert not any(world.done_there.values())
-    assert not any(world.stored.values())
+    world.ends_empty()
 
 
 @given(seed=st.integers(0, 10**6), executors=st.integers(1, 3), cores=st.integers(1, 2))

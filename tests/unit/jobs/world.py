@@ -321,6 +321,16 @@ class World:
                 self.pass_time(5.0)
         raise AssertionError("it never ends")
 
+    def ends_empty(self) -> None:
+        """Nothing of any job is left a moment later, here or on the executors."""
+        self.pass_time(1.0)
+        self.settle()
+        books = self.core.books
+        assert not books.jobs and not books.tasks and not books.attempts
+        assert not any(self.running.values())
+        assert not any(self.stored.values())
+        assert not any(self.done_there.values())
+
 
 def stage(name: str, tasks: int, *after: ask.After, buckets: int = 0) -> ask.StageSpec:
     payloads = [] if after else [f"{name}{i}".encode() for i in range(tasks)]
