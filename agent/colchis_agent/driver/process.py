@@ -121,9 +121,10 @@ class ProcessDriver:
         return tuple(map(str, self._tree.procs_files(SHIM_GROUP)))
 
     def _make_shim_group(self) -> tuple[str, ...]:
-        if self._tree.kind != "none":
+        files = self._shim_group()
+        if files:
             self._tree.create(SHIM_GROUP, Limits())
-        return self._shim_group()
+        return files
 
     def inspect(self, ref: ContainerRef) -> ContainerState:
         """What the container is doing, from its files, its lock and the process table."""

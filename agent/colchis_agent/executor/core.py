@@ -337,12 +337,11 @@ class ExecutorCore:
         wanted = self.spares + min(len(self._waiting), room)
         if ready < wanted:
             most = self.most + MARGIN if self._stuck() else self.most
-        while ready < wanted and len(self.processes) < most:
-            ready += 1
-            self._starting += 1
-            self.processes[self._next_process] = Process(self._next_process)
-            self._out.append(Spawn(self._next_process))
-            self._next_process += 1
+            for _ in range(min(wanted - ready, most - len(self.processes))):
+                self._starting += 1
+                self.processes[self._next_process] = Process(self._next_process)
+                self._out.append(Spawn(self._next_process))
+                self._next_process += 1
         while len(self._empty) > self.spares + self.cores:
             self._kill(self.processes[next(iter(self._empty))])
 

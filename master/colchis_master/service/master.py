@@ -68,8 +68,7 @@ def run_master(settings: MasterSettings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(master.run())
+    return uvloop.run(master.run())
 
 
 class Master:
