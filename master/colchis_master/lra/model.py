@@ -119,10 +119,11 @@ class Model:
                     if problem.needs[g, r]
                 ]
                 room = free // unit
+                if terms and (not weights.fragmentation or free < keep):
+                    self.rows.at_most(terms, room)
                 if not weights.fragmentation:
-                    self.rows.at_most(terms, room)
-                elif free < keep:
-                    self.rows.at_most(terms, room)
+                    continue
+                if free < keep:
                     self.rows.at_most([*held, (spoilt, -most)], 0)
                 elif terms:
                     calm = (free - keep) // unit

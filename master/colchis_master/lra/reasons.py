@@ -232,7 +232,8 @@ def shortages(problem: Problem, state: State, group: int) -> list[tuple[str, int
         parts = []
         for r in np.flatnonzero(pattern).tolist():
             name = problem.resources[r]
-            low, high = int(members[:, r].min()), int(members[:, r].max())
+            # Where more runs than the node has (it came back smaller), nothing is free.
+            low, high = max(0, int(members[:, r].min())), max(0, int(members[:, r].max()))
             there = format_amount(name, high)
             if low != high:
                 there = f"{format_amount(name, low)} to {there}"

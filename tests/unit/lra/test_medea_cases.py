@@ -2,10 +2,11 @@
 
 import pytest
 
+from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Cluster, Container, ContainerId, Node
 from colchis.model.resources import Resources
 from colchis_master.lra import ALGORITHMS, explain
-from tests.unit.lra.lra_cases import app, problems_of, solve
+from tests.unit.lra.lra_cases import app, problems_of, rule, solve
 
 NODES = tuple(
     Node(f"n{i}", Resources.of(16, "64GiB"), {"rack": (f"rack{1 + i // 2}",)}) for i in range(4)
@@ -163,3 +164,26 @@ def test_drained_nodes_take_nothing_new_and_count_all_the_same() -> None:
     assert not plan.apps[0].placed
     assert not plan.apps[0].never
     assert "drained" in plan.apps[0].reasons[0]
+
+
+def test_a_node_that_holds_more_than_it_has_does_not_end_the_search() -> None:
+    """It came back smaller: n0's memory is overdrawn, and what needs none may still go there."""
+    nodes = (
+        Node("n0", Resources.of(2, "1GiB"), {"rack": ("r",)}),
+        Node("n1", Resources.of(1, "1GiB"), {"rack": ("r",)}),
+    )
+    held = [Container.of(f"y/g/{i}", {"y"}, Resources.of(0, "1GiB")) for i in range(2)]
+    overdrawn = Cluster(nodes, tuple(held), {container.id: "n0" for container in held})
+    light = AppSpec(
+        "light",
+        (GroupSpec("g", 2, Resources.of(1, 0), frozenset({"a"})),),
+        rules=(rule("{a, {a, 0, 0}, rack}", "light"), rule("{a, {y, 1, 1}, node}", "light")),
+    )
+    plan = solve(overdrawn, light, app("heavy", {"g": (2, {"h"})}, cpus=0.5))
+    assert plan.optimal
+    assert plan.notes == ()
+    assert [placed.placed for placed in plan.apps] == [True, False]
+    assert plan.totals.extent == 4
+    assert plan.apps[1].reasons[0] == (
+        "heavy/g (after 1 of 2): 1 node: needs 1GiB memory, 0 memory free"
+    )
