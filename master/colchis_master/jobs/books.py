@@ -76,6 +76,11 @@ class Attempt(Struct):
         return self.place(min(self.done, len(self.riders)))
 
     @property
+    def undone(self) -> list[Place]:
+        """The tasks after the first that are not done."""
+        return self.riders[max(0, self.done - 1) :]
+
+    @property
     def current(self) -> Task:
         """The task of :attr:`at_hand`."""
         return self.at_hand.task
@@ -94,6 +99,10 @@ class Books:
         """Jobs with tasks that could be handed to the scheduler and are not yet."""
         self.released: deque[Job] = deque()
         """Jobs that are forgotten, of whose tasks some are still on the books."""
+        self.lingering: set[str] = set()
+        """Names of forgotten jobs of which executors may still have something."""
+        self.held_back: dict[str, Job] = {}
+        """Jobs that wait until nothing lingers of a forgotten one of their name."""
         self.executors: dict[str, Executor] = {}
         self.clients: dict[str, Client] = {}
         self.functions = Functions()

@@ -99,6 +99,8 @@ class JobCore:
     def take(self, now: float) -> list[Output]:
         """Let the scheduler see what has happened, and collect everything to be sent."""
         self._work(now)
+        self.jobs.use_names_again()
+        self._work(now)
         out, self.books.out = self.books.out, []
         return out
 

@@ -72,7 +72,7 @@ class Executors:
         back: list[tuple[str, int]] = []
         for number in executor.attempts:
             attempt = self._books.attempts.pop(number)
-            back += _names(attempt.riders[max(0, attempt.done - 1) :])
+            back += _names(attempt.undone)
             if attempt.task.attempt == number:
                 attempt.task.attempt = None
                 if not attempt.done:

@@ -57,6 +57,8 @@ class Jobs:
         for stage in job.stages:
             for task in stage.tasks:
                 self._books.tasks[task.id] = (job, task)
+        if job.id in self._books.lingering:
+            self._books.held_back[job.id] = job
         self.hand_over(job)
 
     def hand_over(self, job: Job) -> None:
@@ -71,7 +73,9 @@ class Jobs:
             if stage.complete:
                 continue
             complete = False
-            if job.settling or any(not job.stages[number].complete for number in stage.after):
+            if job.settling or job.id in self._books.held_back:
+                continue
+            if any(not job.stages[number].complete for number in stage.after):
                 continue
             waiting = list(islice(_waiting(stage), left + 1))
             more = len(waiting) > left
@@ -156,6 +160,7 @@ class Jobs:
         job.failure = failure
         job.ended = self._books.now
         self._books.behind.pop(job.id, None)
+        self._books.held_back.pop(job.id, None)
         if state != "finished":
             self._books.tell(sched.JobCancelled(self._books.id(), job.id))
             for number, attempt in self._books.attempts.items():
@@ -186,6 +191,23 @@ class Jobs:
         for digest in {stage.function for stage in job.spec.stages}:
             self._books.functions.drop(digest, job_id)
         self._books.released.append(job)
+        self._books.lingering.add(job_id)
+
+    def use_names_again(self) -> None:
+        """Begin the jobs of whose forgotten namesakes nothing is left.
+
+        The task scheduler knows a task by its name and the number of its try, so nothing of a name
+        may be under way when it is used again. To be called when the scheduler knows everything
+        that has happened.
+        """
+        books = self._books
+        if not books.held_back and len(books.lingering) <= len(books.attempts):
+            return
+        there = {attempt.job.id for attempt in books.attempts.values()}
+        there |= {place.job.id for one in books.attempts.values() for place in one.undone}
+        books.lingering &= there
+        for name in [one for one in books.held_back if one not in there]:
+            self.hand_over(books.held_back.pop(name))
 
     def forget(self) -> None:
         """Take a piece of the tasks of released jobs off the books, and drop their results."""

@@ -24,10 +24,11 @@ def job(name: str, life: int, tasks: int) -> ask.Submit:
 class Watched(World):
     """Judges by what is sent: nothing of a job that is over, and no more at once than a piece."""
 
-    def __init__(self, piece: int, rng: random.Random) -> None:
+    def __init__(self, piece: int, rng: random.Random, *, lots: bool) -> None:
         self.over: set[str] = set()
         super().__init__(2, 2, rng, piece)
-        self.seconds = 1.0  # no lots, so that every order names its task
+        if not lots:
+            self.seconds = 1.0  # so that every order names its task
 
     def judge(self, outputs: list[Output]) -> None:
         for output in outputs:
@@ -54,11 +55,6 @@ class Watched(World):
         assert len(before - set(self.core.books.tasks)) <= self.piece
         return moved
 
-    def at_hand(self, name: str) -> bool:
-        """Whether an executor may still have something of the job."""
-        known = {attempt.job.id for attempt in self.core.books.attempts.values()}
-        return name in known
-
     def release(self, name: str, *, running: bool) -> None:
         ended = len(ends(self, name))
         self.core.jobs.release(name)
@@ -74,19 +70,19 @@ class Watched(World):
         assert isinstance(greeting, ask.Greeting) and greeting.unknown == [name]
 
 
-@given(seed=st.integers(0, 10**6), piece=st.sampled_from([1, 3, PIECE]))
-def test_nobody_can_tell_that_jobs_leave_in_pieces(seed: int, piece: int) -> None:
+@given(seed=st.integers(0, 10**6), piece=st.sampled_from([1, 3, PIECE]), lots=st.booleans())
+def test_nobody_can_tell_that_jobs_leave_in_pieces(seed: int, piece: int, lots: bool) -> None:
     rng = random.Random(seed)
-    world = Watched(piece, rng)
+    world = Watched(piece, rng, lots=lots)
     lives = dict.fromkeys(("j", "k", "l"), 0)
     sizes: dict[str, int] = {}
     for _ in range(120):
         name = rng.choice(sorted(lives))
         there = world.core.books.jobs.get(name)
         choice = rng.random()
-        if choice < 0.1 and there is None and not world.at_hand(name):
+        if choice < 0.1 and there is None:
             lives[name] += 1
-            sizes[name] = rng.randint(1, 12)
+            sizes[name] = rng.randint(1, 24 if lots else 12)
             world.over.discard(name)
             world.to_client = [m for m in world.to_client if getattr(m, "job", "") != name]
             world.submit(job(name, lives[name], sizes[name]))
@@ -104,6 +100,7 @@ def test_nobody_can_tell_that_jobs_leave_in_pieces(seed: int, piece: int) -> Non
             world.step()
     world.settle()
     for name, there in list(world.core.books.jobs.items()):
+        assert there.over
         if there.state == "finished":
             found = {done.index: world.read(done.results[0]) for done in results(world, name)}
             right = {i: f"(({name}.{lives[name]}.{i}))" for i in range(sizes[name])}
@@ -168,3 +165,57 @@ def test_nothing_of_a_released_job_begins_in_a_slot_that_came_free_in_the_same_t
     outputs = world.core.take(world.now)
     sent = [output.message for output in outputs if isinstance(output, ToExecutor)]
     assert not any(isinstance(message, wire.Launch) for message in sent)
+
+
+def working(world: World) -> list[str]:
+    """The tasks that executors are at, once they have obeyed."""
+    for name, orders in world.orders.items():
+        while orders:
+            world.obey(name, orders.popleft())
+    return sorted(order.task for running in world.running.values() for order in running.values())
+
+
+def test_name_is_used_again_when_nothing_is_left_of_the_one_before() -> None:
+    world = World(2, 1, random.Random(0))
+    world.submit(job("j", 1, 1))
+    assert working(world) == ["j/a/0"]
+    world.core.jobs.release("j")
+    world.take()
+    world.submit(job("j", 2, 1))
+    (killing,) = [name for name, orders in world.orders.items() if orders]
+    assert [type(order) for order in world.orders[killing]] == [wire.Cancel]
+    assert working(world) == ["j/a/0"], "in place of the one that was killed"
+    world.settle()
+    assert ends(world, "j") == ["cancelled", "finished"]
+    (done,) = results(world, "j")
+    assert world.read(done.results[0]) == "((j.2.0))"
+
+
+def test_name_is_used_again_in_the_turn_in_which_it_is_free() -> None:
+    world = World(1, 1, random.Random(0))
+    world.submit(job("j", 1, 2))
+    assert working(world) == ["j/a/0"]
+    (attempt,) = world.running["e0"]
+    world.leave("e0", attempt)
+    world.core.executors.report("e0", wire.Finished(attempt, [b"done"], 1.0), world.now)
+    world.core.jobs.release("j")
+    world.core.jobs.submit("c", job("j", 2, 2), world.now)
+    world.take()
+    world.settle()
+    assert ends(world, "j") == ["cancelled", "finished"]
+    assert [world.read(one.results[0]) for one in results(world, "j")] == ["((j.2.0))", "((j.2.1))"]
+
+
+def test_job_that_waits_for_its_name_can_be_cancelled() -> None:
+    world = World(1, 1, random.Random(0))
+    world.submit(job("j", 1, 1))
+    assert working(world) == ["j/a/0"]
+    world.core.jobs.release("j")
+    world.submit(job("j", 2, 1))
+    world.core.jobs.cancel("j")
+    world.take()
+    assert working(world) == []
+    world.core.jobs.release("j")
+    world.settle()
+    assert ends(world, "j") == ["cancelled", "cancelled"]
+    world.ends_empty()
