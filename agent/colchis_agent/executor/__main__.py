@@ -28,9 +28,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     results; ``grace`` the seconds a task has to yield before it is frozen; ``heartbeat`` in
     seconds; ``store_memory`` the bytes of results kept in memory; ``preload`` modules imported
     before slots are forked; ``zygote_patience`` the seconds for which what forks them may be
-    stopped while it is needed, before the executor ends; ``key`` a file with our CURVE key and
-    ``allowed`` a path with those of peers and clients (see ``colchis.wire.keys``), empty for
-    loopback and socket files; ``tied``: end when the parent process does.
+    stopped while it is needed and we are not, before the executor ends; ``key`` a file with our
+    CURVE key and ``allowed`` a path with those of peers and clients (see ``colchis.wire.keys``),
+    empty for loopback and socket files; ``tied``: end when the parent process does.
     """
 
     executor: str
@@ -80,6 +80,7 @@ def serve(config: Config) -> int:
         results=lambda: SlotResults(local),
         preload=config.preload,
         patience=config.zygote_patience,
+        look=config.heartbeat,
     )
     try:
         import zmq

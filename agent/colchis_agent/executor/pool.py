@@ -1,5 +1,6 @@
 """The slot processes of an executor, as the supervisor handles them."""
 
+import math
 import os
 import select
 import signal
@@ -80,10 +81,11 @@ class Pool:
         results: Callable[[], Results],
         preload: Sequence[str] = (),
         patience: float = 30.0,
+        look: float = 1.0,
     ) -> None:
         """Fork the zygote: to be called before the process has any thread or ZeroMQ context.
 
-        One that is stopped is waited for ``patience`` seconds.
+        One that is stopped is waited for ``patience`` seconds, looked at every ``look`` seconds.
         """
         self._logs = work / "logs"
         self._logs.mkdir(mode=0o700, exist_ok=True)
@@ -97,8 +99,10 @@ class Pool:
         self._forks: deque[Fork] = deque()
         self._forking = 0
         self._patience = patience
-        self._waiting_since: float | None = None
-        """When a stopped zygote was first seen to be needed."""
+        self._look = look
+        self._looked = math.inf
+        """When a stopped zygote was last seen to be needed; infinity where it was not, then."""
+        self._waited = 0.0
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.setblocking(False)
         groups = freezer.groups()
@@ -168,14 +172,16 @@ class Pool:
     def look_at_zygote(self, now: float) -> None:
         """Kill a zygote that stays stopped although it is needed, and all that it has forked.
 
-        ``now`` is monotonic, in seconds. One that is only slow is waited for, however long.
+        ``now`` is monotonic, in seconds. One that is only slow is waited for, however long. Where
+        the last look was long ago we may have been stopped ourselves, together with the zygote.
         Raises ZygoteGoneError.
         """
         if not (is_stopped(self.zygote) and (self._forking or any(map(ended, self._forked())))):
-            self._waiting_since = None
-        elif self._waiting_since is None:
-            self._waiting_since = now
-        elif now - self._waiting_since >= self._patience:
+            self._looked, self._waited = math.inf, 0.0
+            return
+        self._waited += min(max(0.0, now - self._looked), self._look)
+        self._looked = now
+        if self._waited >= self._patience:
             os.kill(self.zygote, signal.SIGKILL)
             raise ZygoteGoneError(f"the zygote was stopped for {self._patience:g} s")
 

@@ -76,7 +76,8 @@ import os, signal, sys, time
 from pathlib import Path
 from colchis_agent.executor.freezer import SignalFreezer
 from colchis_agent.executor.pool import Pool, ZygoteGoneError
-pool = Pool(work=Path(sys.argv[1]), lines=9, freezer=SignalFreezer(), results=list, patience=10.0)
+pool = Pool(work=Path(sys.argv[1]), lines=9, freezer=SignalFreezer(), results=list, patience=10.0,
+            look=4.0)
 def signalled(number, state):
     os.kill(pool.zygote, number)
     while (Path("/proc") / str(pool.zygote) / "stat").read_text().split()[2] not in state:
@@ -86,10 +87,10 @@ pool.look_at_zygote(0.0)
 pool.look_at_zygote(100.0)
 print("not needed", flush=True)
 pool.spawn(1)
-pool.look_at_zygote(101.0)
-pool.look_at_zygote(110.9)
+for now in (101.0, 105.0, 109.0, 110.9):
+    pool.look_at_zygote(now)
 signalled(signal.SIGCONT, "RSD")
-pool.look_at_zygote(120.0)
+pool.look_at_zygote(112.0)
 print("goes on", flush=True)
 while not pool.handles[1].pid:
     pool.news()
@@ -97,8 +98,8 @@ signalled(signal.SIGSTOP, "T")
 os.kill(pool.handles[1].pid, signal.SIGKILL)
 while (Path("/proc") / str(pool.handles[1].pid) / "stat").read_text().split()[2] != "Z":
     time.sleep(0.001)
-pool.look_at_zygote(130.0)
-pool.look_at_zygote(139.9)
+for now in (130.0, 134.0, 138.0, 139.9):
+    pool.look_at_zygote(now)
 print("waits", flush=True)
 try:
     pool.look_at_zygote(140.0)
@@ -112,6 +113,37 @@ def test_zygote_that_is_needed_and_stays_stopped_is_given_up(tmp_path: Path) -> 
     command = [sys.executable, "-W", "error", "-c", LOOKS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
     said = "not needed\ngoes on\nwaits\nthe zygote was stopped for 10 s\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
+
+
+SUSPENDED = """
+import os, signal, sys, time
+from pathlib import Path
+from colchis_agent.executor.freezer import SignalFreezer
+from colchis_agent.executor.pool import Pool, ZygoteGoneError
+pool = Pool(work=Path(sys.argv[1]), lines=9, freezer=SignalFreezer(), results=list, patience=10.0)
+os.kill(pool.zygote, signal.SIGSTOP)
+while (Path("/proc") / str(pool.zygote) / "stat").read_text().split()[2] != "T":
+    time.sleep(0.001)
+pool.spawn(1)
+now = 5.0
+pool.look_at_zygote(now)
+for _ in range(9):
+    now += 3600.0
+    pool.look_at_zygote(now)
+print("waits", flush=True)
+try:
+    pool.look_at_zygote(now + 1.0)
+except ZygoteGoneError as error:
+    print(error, flush=True)
+pool.close()
+"""
+
+
+def test_time_in_which_the_supervisor_was_stopped_itself_does_not_count(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", SUSPENDED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    said = "waits\nthe zygote was stopped for 10 s\n"
     assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
 
 
