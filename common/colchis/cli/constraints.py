@@ -51,7 +51,7 @@ def _table(constraints: Iterable[dict[str, Any]]) -> Table:
 def add(
     constraint: Annotated[str, typer.Argument(help='Such as "{web, {web, 0, 1}, rack}".')],
     name: Annotated[str, typer.Option(help="To remove it by, and to read in reports.")] = "",
-    weight: Annotated[float, typer.Option(min=0)] = 1.0,
+    weight: Annotated[float, typer.Option(min=0, max=1e9)] = 1.0,
     hard: Annotated[
         bool, typer.Option("--hard", help="Never to be broken by a placement.")
     ] = False,

@@ -103,7 +103,9 @@ def snapshot(output: OutputOption = Output.YAML, connection: ConnectionOption = 
 
 
 def top(
-    interval: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 1.0,
+    interval: Annotated[
+        float, typer.Option(help="Seconds between looks.", min=0.1, max=86_400)
+    ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print one look and end.")] = False,
     output: OutputOption = Output.TABLE,
     connection: ConnectionOption = None,

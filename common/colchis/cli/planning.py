@@ -43,7 +43,7 @@ def plan(
     ] = "ilp",
     mode: Annotated[str, typer.Option(help="ordered or weighted.")] = "ordered",
     time_limit: Annotated[
-        float, typer.Option("--time-limit", help="Seconds for the solver.", min=0.01)
+        float, typer.Option("--time-limit", help="Seconds for the solver.", min=0.01, max=86_400)
     ] = 10.0,
     seed: Annotated[int, typer.Option(help="Of the choices among equals.")] = 0,
     output: OutputOption = Output.TABLE,

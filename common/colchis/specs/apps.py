@@ -107,7 +107,8 @@ def read_tags(at: Cursor | None, ident: ContainerId) -> frozenset[str]:
                 "with a letter, digit or '_' first and last"
             )
         elif tag.startswith(("app:", "group:")) and tag not in ident.tags():
-            item.fail(f"{tag!r} is not this container's; it carries {sorted(ident.tags())} anyway")
+            own = " and ".join(sorted(ident.tags()))
+            item.fail(f"{tag!r} is not this container's; it carries {own} anyway")
         else:
             tags.add(tag)
     return frozenset(tags)
@@ -139,7 +140,7 @@ def _priority(at: Cursor) -> int | None:
     if isinstance(data, str):
         at.expected(f"a priority: stream, batch, or a whole number from 0 to {MAX_PRIORITY}")
         return None
-    return at.whole("a priority: stream, batch, or", 0, MAX_PRIORITY)
+    return at.whole("a priority", 0, MAX_PRIORITY)
 
 
 def app_from_dict(data: object, *, file: str = "", field: str = "") -> AppSpec:

@@ -33,6 +33,9 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 _STRING_TAGS = ("!", "tag:yaml.org,2002:str")
+_CORE = ("str", "int", "float", "bool", "null", "seq", "map", "merge")
+_TAGS = (None, "!", *(f"tag:yaml.org,2002:{name}" for name in _CORE))
+"""Of the core schema: what is tagged otherwise would be read as something that it is not."""
 _MERGE = "<<"
 
 
@@ -285,7 +288,7 @@ class _Builder:
             self._anchors[event.anchor] = value
 
     def _check_tag(self, event: Any) -> None:
-        if event.tag not in (None, "!") and not event.tag.startswith("tag:yaml.org,2002:"):
+        if event.tag not in _TAGS:
             message = f"the YAML tag {event.tag} has no meaning here"
             self._fault(_place(event), self._path(), message)
 

@@ -259,7 +259,10 @@ def _priority(at: Cursor) -> int:
     data = at.value.data
     if isinstance(data, str) and data in PRIORITIES:
         return PRIORITIES[data]
-    return at.whole("a priority: stream, batch or", 0, 1000, BATCH)
+    if isinstance(data, str):
+        at.expected("a priority: stream, batch, or a whole number from 0 to 1000")
+        return BATCH
+    return at.whole("a priority", 0, 1000, BATCH)
 
 
 def _place(at: Cursor, places: Collection[str]) -> str | None:

@@ -137,6 +137,13 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("app: *a\ngroups: {g: {}}", 1, 6, "app", "names nothing before it"),
         ("app: a\x07\ngroups: {g: {}}", 1, 7, "", "U+0007 may not stand in YAML"),
         ("app: !name a\ngroups: {g: {}}", 1, 6, "app", "tag !name has no meaning"),
+        ("app: a\ngroups: {g: {tags: !!set {b}}}", 2, 20, "groups.g.tags", "2002:set has no"),
+        ("app: !!binary YQ==\ngroups: {g: {}}", 1, 6, "app", "2002:binary has no meaning"),
+        ("app: a\ngroups: !!python/object:os.system {g: {}}", 2, 9, "groups", "os.system has no"),
+        ("app: a\nkind: batch\npriority: -1\ngroups: {g: {}}", 3, 11, "priority",
+         "expected a priority, a whole number from 0 to 1000, found -1"),
+        ("app: a\ngroups: {g: {tags: [app:b]}}", 2, 21, "groups.g.tags[0]",
+         "it carries app:a and group:g anyway"),
     ],
 )  # fmt: skip
 def test_each_mistake_has_its_place(
