@@ -30,25 +30,32 @@ class Journal:
         self._encode = msgspec.msgpack.encode
         try:
             self._db = sqlite3.connect(file, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version == 1:
-                self._db.executescript(
-                    "BEGIN; ALTER TABLE jobs ADD COLUMN born INTEGER NOT NULL DEFAULT 0;"
-                    f"PRAGMA user_version={VERSION}; COMMIT;"
-                )
-            elif version not in (0, VERSION):
-                raise JournalError(f"{file}: version {version}; this program reads {VERSION}")
-            self._db.executescript(
-                "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, client TEXT, spec BLOB,"
-                " born INTEGER NOT NULL DEFAULT 0);"
-                "CREATE TABLE IF NOT EXISTS functions (digest TEXT PRIMARY KEY, data BLOB);"
-                "CREATE TABLE IF NOT EXISTS epoch (number INTEGER);"
-                f"PRAGMA user_version={VERSION};"
-            )
+            try:
+                self._prepare(file)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
             raise JournalError(f"{file}: {error}") from error
+
+    def _prepare(self, file: Path) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 1:
+            self._db.executescript(
+                "BEGIN; ALTER TABLE jobs ADD COLUMN born INTEGER NOT NULL DEFAULT 0;"
+                f"PRAGMA user_version={VERSION}; COMMIT;"
+            )
+        elif version not in (0, VERSION):
+            raise JournalError(f"{file}: version {version}; this program reads {VERSION}")
+        self._db.executescript(
+            "CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, client TEXT, spec BLOB,"
+            " born INTEGER NOT NULL DEFAULT 0);"
+            "CREATE TABLE IF NOT EXISTS functions (digest TEXT PRIMARY KEY, data BLOB);"
+            "CREATE TABLE IF NOT EXISTS epoch (number INTEGER);"
+            f"PRAGMA user_version={VERSION};"
+        )
 
     def next_epoch(self) -> int:
         """A number greater than any before."""

@@ -9,6 +9,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,13 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
-            self._lock()
-            self.epoch = self._next_epoch()
-            self._keys: set[str] = set(self.contents.records)
-            (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
-            (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
-            self.next_event = int(last) + 1
+            with _closed_on_error(self._db):
+                self._lock()
+                self.epoch = self._next_epoch()
+                self._keys: set[str] = set(self.contents.records)
+                (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
+                (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
+                self.next_event = int(last) + 1
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"{path}: the journal cannot be opened: {error}") from None
 
@@ -78,13 +80,14 @@ class Journal:
             self.path.touch(0o600)
         try:
             db = self._connect()
-            if new:
-                self._create(db)
-            self._check_version(db)
-            self.contents = _read(db)
-            if self.contents.complete:
-                _drop_last(db, self.contents)
-                return db
+            with _closed_on_error(db):
+                if new:
+                    self._create(db)
+                self._check_version(db)
+                self.contents = _read(db)
+                if self.contents.complete:
+                    _drop_last(db, self.contents)
+                    return db
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
                 raise
@@ -94,8 +97,9 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        with _closed_on_error(db):
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
         return db
 
     def _create(self, db: sqlite3.Connection) -> None:
@@ -129,14 +133,15 @@ class Journal:
         self.contents.damaged = (text, *self.contents.damaged)
         self.path.touch(0o600)
         db = self._connect()
-        self._create(db)
-        # An agent refuses a master of a lower epoch than it has obeyed; where the last one is not
-        # known, the time is higher than any number of restarts.
-        db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch or int(time.time()),))
-        rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
-        db.execute("BEGIN")
-        db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
-        db.execute("COMMIT")
+        with _closed_on_error(db):
+            self._create(db)
+            # An agent refuses a master of a lower epoch than it has obeyed; where the last one is
+            # not known, the time is higher than any number of restarts.
+            db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch or int(time.time()),))
+            rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
+            db.execute("BEGIN")
+            db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
+            db.execute("COMMIT")
         return db
 
     def _lock(self) -> None:
@@ -205,6 +210,15 @@ class Journal:
 
     def close(self) -> None:
         self._db.close()
+
+
+@contextmanager
+def _closed_on_error(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        db.close()
+        raise
 
 
 def _pack(record: Record) -> tuple[bytes, int]:

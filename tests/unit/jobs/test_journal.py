@@ -8,6 +8,7 @@ import pytest
 
 from colchis.wire.jobs import StageSpec, Submit
 from colchis_master.jobs.journal import Journal, JournalError
+from tests.support import opened
 
 JOB = Submit("j", "name", 1, [StageSpec("s", "call", "0" * 32, 1, [b"x"])], [0])
 
@@ -45,14 +46,15 @@ def test_unreadable_job_is_dropped_and_the_others_stay(tmp_path: Path) -> None:
 def test_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "jobs.sqlite"
     file.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(JournalError, match="not a database"):
+    with pytest.raises(JournalError, match="not a database") as not_one:
         Journal(file)
     file.unlink()
     database = sqlite3.connect(file)
     database.execute("PRAGMA user_version=9")
     database.close()
-    with pytest.raises(JournalError, match="version 9; this program reads 2"):
+    with pytest.raises(JournalError, match="version 9; this program reads 2") as later:
         Journal(file)
+    assert not_one.tb and later.tb and not opened(file), "closed though the error is kept"
 
 
 def test_file_of_the_version_before_is_read(tmp_path: Path) -> None:

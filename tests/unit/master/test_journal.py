@@ -8,6 +8,7 @@ import pytest
 from colchis_master.core.records import ContainerRecord, Forgotten
 from colchis_master.journal import journal as module
 from colchis_master.journal.journal import Journal, JournalError
+from tests.support import opened
 
 
 def record(number: int, node: str = "n1") -> ContainerRecord:
@@ -140,8 +141,9 @@ def test_a_later_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version=99")
     db.close()
-    with pytest.raises(JournalError, match="version 99; this master reads up to 1"):
+    with pytest.raises(JournalError, match="version 99; this master reads up to 1") as error:
         Journal(path)
+    assert error.tb and not opened(path), "closed though the error is kept"
     assert not list(tmp_path.glob("*.damaged-*"))
 
 
