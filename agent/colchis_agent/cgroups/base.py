@@ -9,6 +9,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,14 @@ class CgroupTree(ABC):
     @abstractmethod
     def usage(self, name: str) -> Usage:
         """Present usage; what the host does not measure is 0."""
+
+    def usages(self, names: Iterable[str]) -> dict[str, Usage]:
+        """Present usage of several groups; without those that cannot be measured."""
+        found = {}
+        for name in names:
+            with suppress(CgroupError, OSError):
+                found[name] = self.usage(name)
+        return found
 
     @abstractmethod
     def pids(self, name: str) -> tuple[int, ...]:

@@ -7,10 +7,12 @@ and its session escapes; nothing is limited.
 
 import os
 import signal
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from colchis_agent.cgroups.base import CgroupError, CgroupTree, Limits, Usage, checked_name
-from colchis_agent.cgroups.proc import Process, processes
+from colchis_agent.cgroups.proc import Process, Processes, processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,30 +51,23 @@ class NoCgroups(CgroupTree):
     def delegate(self, name: str, uid: int, gid: int) -> None:
         self._existing(name)
 
-    def _members(self, name: str) -> dict[int, Process]:
-        """Live members; a pid that was reused since it joined is no member.
+    def _members(self, name: str, everyone: Processes | None = None) -> dict[int, Process]:
+        """Live members, of now or among ``everyone``; a pid reused since it joined is no member.
 
         A process joins after it started, so one that started later than the last join recorded in
         the file carries a reused pid. ``btime`` has whole seconds, hence the slack of one.
         """
         file = self._existing(name)
         joined_at = file.stat().st_mtime + 1.0
-        everyone = processes()
+        everyone = everyone or processes()
+        there = everyone.by_pid
         roots = {
             pid
             for pid in map(int, file.read_text().split())
-            if pid in everyone and everyone[pid].started_at <= joined_at
+            if pid in there and there[pid].started_at <= joined_at
         }
-        members: set[int] = set()
-        grown = roots
-        while grown - members:
-            members |= grown
-            grown = {
-                process.pid
-                for process in everyone.values()
-                if process.parent in members or process.session in roots
-            }
-        return {pid: everyone[pid] for pid in members if everyone[pid].state != "Z"}
+        members = everyone.below(roots)
+        return {pid: process for pid, process in members.items() if process.state != "Z"}
 
     def _signal(self, name: str, number: signal.Signals) -> set[int]:
         """Signal every member; who was one."""
@@ -100,12 +95,16 @@ class NoCgroups(CgroupTree):
         return bool(members) and all(process.state in "Tt" for process in members.values())
 
     def usage(self, name: str) -> Usage:
-        members = self._members(name).values()
-        return Usage(
-            cpu_seconds=sum(process.cpu_ticks for process in members) / TICKS,
-            memory_bytes=sum(process.resident_pages for process in members) * PAGE,
-            pids=sum(process.threads for process in members),
-        )
+        return _used(self._members(name))
+
+    def usages(self, names: Iterable[str]) -> dict[str, Usage]:
+        found: dict[str, Usage] = {}
+        everyone: Processes | None = None
+        for name in names:
+            everyone = everyone or processes()
+            with suppress(CgroupError, OSError):
+                found[name] = _used(self._members(name, everyone))
+        return found
 
     def pids(self, name: str) -> tuple[int, ...]:
         return tuple(sorted(self._members(name))) if self.exists(name) else ()
@@ -137,3 +136,11 @@ class NoCgroups(CgroupTree):
     def close(self) -> None:
         if self._root.is_dir() and not self.names():
             self._root.rmdir()
+
+
+def _used(members: Mapping[int, Process]) -> Usage:
+    return Usage(
+        cpu_seconds=sum(process.cpu_ticks for process in members.values()) / TICKS,
+        memory_bytes=sum(process.resident_pages for process in members.values()) * PAGE,
+        pids=sum(process.threads for process in members.values()),
+    )

@@ -1,6 +1,8 @@
 """Processes as /proc shows them, as far as a group without cgroups needs them."""
 
 import os
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +31,32 @@ def boot_time() -> float:
     return 0.0
 
 
-def processes() -> dict[int, Process]:
-    """Every process there is, by pid; one that ends meanwhile is left out."""
+class Processes:
+    """Processes of one moment, by pid, parent and session."""
+
+    def __init__(self, by_pid: dict[int, Process]) -> None:
+        self.by_pid = by_pid
+        self._children: defaultdict[int, list[Process]] = defaultdict(list)
+        self._session: defaultdict[int, list[Process]] = defaultdict(list)
+        for process in by_pid.values():
+            self._children[process.parent].append(process)
+            self._session[process.session].append(process)
+
+    def below(self, roots: Iterable[int]) -> dict[int, Process]:
+        """These, everyone in the sessions that they lead, and all descendants."""
+        found: dict[int, Process] = {}
+        new = [self.by_pid[pid] for pid in roots]
+        new += [process for one in new for process in self._session[one.pid]]
+        while new:
+            process = new.pop()
+            if process.pid not in found:
+                found[process.pid] = process
+                new += self._children[process.pid]
+        return found
+
+
+def processes() -> Processes:
+    """Every process there is; one that ends meanwhile is left out."""
     booted = boot_time()
     found: dict[int, Process] = {}
     for entry in os.scandir("/proc"):
@@ -53,4 +79,4 @@ def processes() -> dict[int, Process]:
             started_at=booted + int(fields[19]) / TICKS,
             resident_pages=max(0, int(fields[21])),
         )
-    return found
+    return Processes(found)

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -188,11 +188,19 @@ class ProcessDriver:
         with _told(f"cannot inspect {ref}"):
             return self._tree.is_frozen(self.group(ref))
 
-    def usage(self, ref: ContainerRef) -> Usage:
-        """What it has used so far; zero once it is discarded."""
-        name = self.group(ref)
-        with _told(f"cannot measure {ref}"):
-            return self._tree.usage(name) if self._tree.exists(name) else Usage()
+    def usages(self, refs: Iterable[ContainerRef]) -> dict[ContainerRef, Usage]:
+        """What each has used so far, zero once it is discarded.
+
+        Those that cannot be measured are left out.
+        """
+        names = {ref: self.group(ref) for ref in refs}
+        there = {name for name in names.values() if self._tree.exists(name)}
+        measured = self._tree.usages(there)
+        return {
+            ref: measured.get(name, Usage())
+            for ref, name in names.items()
+            if name in measured or name not in there
+        }
 
     def set_limits(self, ref: ContainerRef, limits: Limits) -> None:
         """Replace the limits of a container that runs."""

@@ -9,7 +9,7 @@ import psutil
 
 from colchis.wire.messages import ExecutorSample, NodeSample, Pressure, Usage
 from colchis_agent.cgroups import read_pressure
-from colchis_agent.driver import ContainerRef, DriverError, ProcessDriver, folder_name
+from colchis_agent.driver import ContainerRef, ProcessDriver, folder_name
 
 STATUS_NAME = "status.json"
 MOST_STATUS = 65_536
@@ -31,11 +31,7 @@ class Sampler:
         """Figures of now; a container that cannot be measured is left out."""
         usage: dict[str, Usage] = {}
         executors: list[ExecutorSample] = []
-        for ref in refs:
-            try:
-                measured = self._driver.usage(ref)
-            except DriverError:
-                continue
+        for ref, measured in self._driver.usages(refs).items():
             usage[ref.container] = Usage(
                 max(0.0, measured.cpu_seconds), max(0, measured.memory_bytes), measured.pids
             )

@@ -125,7 +125,7 @@ def test_what_the_main_process_leaves_behind_is_killed(any_world: World) -> None
 def test_a_fork_bomb_is_cleared_by_one_stop(world: World) -> None:
     bomb = "import os, time\nwhile True:\n try: os.fork()\n except OSError: time.sleep(0.05)"
     launch(world, *python(bomb), limits=Limits(pids=30, cpus=0.5))
-    wait_for(lambda: world.driver.usage(world.ref).pids == 30, "a full group")
+    wait_for(lambda: world.driver.usages([world.ref])[world.ref].pids == 30, "a full group")
     wait_for(lambda: world.driver.kill(world.ref), "an empty group")
     assert ended(world).signal == signal.SIGKILL
 

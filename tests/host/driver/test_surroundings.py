@@ -102,9 +102,9 @@ def test_usage_outlives_the_processes_until_it_is_discarded(world: World) -> Non
     code = "import time\nwhile time.process_time() < 0.2: pass"
     output(world, LaunchSpec(world.ref, tuple(python(code))))
     # Some kernels count whole ticks only.
-    assert world.driver.usage(world.ref).cpu_seconds > 0.1
+    assert world.driver.usages([world.ref])[world.ref].cpu_seconds > 0.1
     world.driver.discard(world.ref)
-    assert world.driver.usage(world.ref) == Usage()
+    assert world.driver.usages([world.ref])[world.ref] == Usage()
 
 
 def test_logs_rotate_and_keep_their_offsets(any_world: World) -> None:
