@@ -86,6 +86,7 @@ def serve(config: Config) -> int:
         import zmq
 
         from colchis.jobs.secure import sockets_for
+        from colchis.jobs.sockets import reach
         from colchis_agent.executor.supervisor import Supervisor
 
         wake_soon()
@@ -101,7 +102,7 @@ def serve(config: Config) -> int:
             host=config.host,
             memory=memory,
         )
-        service = sockets.connect(context, config.service)
+        service = reach(sockets, context, config.service)
         supervisor = Supervisor(
             name=config.executor,
             node=config.node,
@@ -124,7 +125,7 @@ def serve(config: Config) -> int:
             return 1
         finally:
             store.close()
-            service.close(200)
+            service.close(0.2)
             context.term()
         return 0
     finally:

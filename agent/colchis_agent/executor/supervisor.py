@@ -16,7 +16,7 @@ import zmq
 
 from colchis.wire import tasks as wire
 from colchis.wire.codec import WireError
-from colchis.wire.frames import arrived, send
+from colchis.wire.lines import Line
 from colchis.wire.work import EPOCH_SHIFT, PROTOCOL, Failure
 from colchis_agent.executor import channel, events
 from colchis_agent.executor.core import ExecutorCore
@@ -48,7 +48,7 @@ class Supervisor:
         core: ExecutorCore,
         pool: Pool,
         store: Store,
-        service: "zmq.Socket[bytes]",
+        service: Line,
         heartbeat: float,
         status_file: Path | None = None,
     ) -> None:
@@ -72,7 +72,8 @@ class Supervisor:
         """Whether the service wants to know who we are."""
         self._freezing: set[int] = set()
         self._poller = zmq.Poller()
-        self._poller.register(service, zmq.POLLIN)
+        self._source = service.source
+        self._poller.register(self._source, zmq.POLLIN)
         self._control = pool.control.fileno()
         self._poller.register(self._control, zmq.POLLIN)
         self._by_fd: dict[int, Handle] = {}
@@ -128,12 +129,13 @@ class Supervisor:
         self._flush()
         while not self._stopping:
             for source, mask in self._poller.poll(self._timeout()):
-                if source is self._service:
+                if source == self._source:
                     self._read_service()
                 elif source == self._control:
                     self._read_zygote()
                 elif source in self._by_fd:
                     self._serve_slot(self._by_fd[source], mask)
+            self._service.again()
             # Somebody waits for what was just read.
             self._flush()
             if self._freezing:
@@ -157,7 +159,7 @@ class Supervisor:
 
     def _timeout(self) -> int:
         """Milliseconds until something is due."""
-        due = self._pulse.due
+        due = min(self._pulse.due, self._service.due)
         deadline = self._core.next_deadline()
         if deadline is not None:
             due = min(due, deadline)
@@ -176,14 +178,14 @@ class Supervisor:
         self._unsent.append(wire.FROM_EXECUTOR.encode(message))
 
     def _flush(self) -> None:
-        if self._unsent and not send(self._service, self._unsent):
+        if self._unsent and not self._service.send(self._unsent):
             # Nobody has listened for a very long time. Who comes back asks us who we are.
             log.warning("reports dropped", number=len(self._unsent))
         self._unsent.clear()
 
     def _read_service(self) -> None:
         # Bounded, so that a flood of orders does not keep the slots' news waiting.
-        for frames in arrived(self._service, 64):
+        for frames in self._service.arrived(64):
             for frame in frames:
                 try:
                     order = wire.TO_EXECUTOR.decode(frame)

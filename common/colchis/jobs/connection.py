@@ -18,11 +18,11 @@ import zmq
 from msgspec import Struct
 
 from colchis.errors import ColchisError
-from colchis.jobs.sockets import PlainSockets, Sockets
+from colchis.jobs.sockets import PlainSockets, Sockets, reach
 from colchis.jobs.urgency import wake_soon
 from colchis.wire import jobs as ask
 from colchis.wire.codec import WireError
-from colchis.wire.frames import arrived, send
+from colchis.wire.lines import Line
 from colchis.wire.tasks import DropFunction, Function, WhoAreYou
 from colchis.wire.work import MAX_MESSAGE, STORE, Data, Failure, Get, Input, Stored
 
@@ -89,11 +89,11 @@ class Connection:
         self._address = address
         self._sockets = sockets or PlainSockets()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._service = self._connect_soon_woken(address)
+        self._service = self._reach_soon_woken(address)
         self._peers: dict[str, zmq.Socket[bytes]] = {}
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poller = zmq.Poller()
-        self._poller.register(self._service, zmq.POLLIN)
+        self._poller.register(self._service.source, zmq.POLLIN)
         self._poller.register(self._wake, zmq.POLLIN)
         self._outbox: deque[Callable[[], None]] = deque()
         self._unsent: list[bytes] = []
@@ -185,14 +185,14 @@ class Connection:
     def _wake_up(self) -> None:
         os.eventfd_write(self._wake, 1)
 
-    def _connect_soon_woken(self, address: str) -> "zmq.Socket[bytes]":
+    def _reach_soon_woken(self, address: str) -> Line:
         """Connect from a thread that is woken soon: ZeroMQ's own threads inherit that."""
-        made: list[zmq.Socket[bytes] | BaseException] = []
+        made: list[Line | BaseException] = []
 
         def connect() -> None:
             wake_soon()
             try:
-                made.append(self._sockets.connect(self._context, address))
+                made.append(reach(self._sockets, self._context, address))
             except BaseException as error:
                 made.append(error)
 
@@ -225,14 +225,15 @@ class Connection:
                 ping = now + PING
                 self._send(ask.Ping(self.name))
                 self._give_up_fetches(now)
-            due = min(ping, self._held_until)
+            due = min(ping, self._held_until, self._service.due)
             for source, _ in self._poller.poll(max(0, int((due - now) * 1000) + 1)):
                 if source == self._wake:
                     os.eventfd_read(self._wake)
-                elif source is self._service:
+                elif source == self._service.source:
                     self._receive()
                 else:
                     self._fetched(source)
+            self._service.again()
             self._empty_outbox()
         self._empty_outbox()
         self._send(ask.Bye())
@@ -241,7 +242,7 @@ class Connection:
     def _end(self) -> None:
         for peer in self._peers.values():
             peer.close(0)
-        self._service.close(500)
+        self._service.close(0.5)
         self._context.term()
         for awaited in list(self._jobs.values()):
             awaited.listener.refused("the connection was closed", lost=True)
@@ -269,7 +270,7 @@ class Connection:
             self._held_until = math.inf
         while self._unsent:
             # Where nobody has listened for long this fails; who comes back is greeted anew.
-            send(self._service, self._unsent[:PARCEL])
+            self._service.send(self._unsent[:PARCEL])
             del self._unsent[:PARCEL]
 
     def _hello(self) -> None:
@@ -298,7 +299,7 @@ class Connection:
             self._send(ask.Release(job))
 
     def _receive(self) -> None:
-        for frames in arrived(self._service, 64):
+        for frames in self._service.arrived(64):
             for frame in frames:
                 try:
                     message = ask.TO_CLIENT.decode(frame)

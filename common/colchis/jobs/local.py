@@ -37,10 +37,10 @@ class LocalCluster:
         service_settings: dict[str, Any] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="colchis-"))
-        self.address = f"ipc://{self.folder}/clients"
+        self.address = f"unix://{self.folder}/clients"
         self.service_config = {
             "clients": self.address,
-            "executors": f"ipc://{self.folder}/executors",
+            "executors": f"unix://{self.folder}/executors",
             "policy": policy,
             "options": options or {},
             "tied": True,

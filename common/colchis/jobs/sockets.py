@@ -1,13 +1,16 @@
-"""ZeroMQ sockets of the job system: between whom they are, they prove their keys.
+"""Sockets of the job system: between whom they are, they prove their keys.
 
 Inside one machine sockets are files in a folder that only its owner may enter, and need no keys.
-Between machines both ends use CURVE; a server takes the keys of an allow-list and no others.
+Between machines both ends use CURVE; a server takes the keys of an allow-list and no others. Orders
+and reports go over Unix sockets where the address is ``unix://PATH``; all else is ZeroMQ.
 """
 
 from typing import Protocol
 
 import zmq
 
+from colchis.wire.lines import Line, ZmqLine
+from colchis.wire.unix import SCHEME, UnixLine, UnixServer
 from colchis.wire.work import MAX_RESULT
 
 QUEUE = 100_000
@@ -27,6 +30,22 @@ class Sockets(Protocol):
         self, context: "zmq.Context[zmq.Socket[bytes]]", address: str
     ) -> "zmq.Socket[bytes]":
         """A DEALER that connects to a server. Raises ZMQError where the address is none."""
+
+
+def listen(sockets: Sockets, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> Line:
+    """A server's end. Raises InputError, OSError and ZMQError where the address cannot be had."""
+    if address.startswith(SCHEME):
+        return UnixServer(address)
+    socket = sockets.server(context)
+    socket.bind(address)
+    return ZmqLine(socket)
+
+
+def reach(sockets: Sockets, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> Line:
+    """The end that connects. Raises InputError and ZMQError where the address is none."""
+    if address.startswith(SCHEME):
+        return UnixLine(address)
+    return ZmqLine(sockets.connect(context, address))
 
 
 class PlainSockets:

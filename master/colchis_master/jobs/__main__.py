@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from colchis.errors import ColchisError
 from colchis.jobs.secure import sockets_for
+from colchis.jobs.sockets import listen
 from colchis.jobs.urgency import die_with_parent, wake_soon
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
@@ -65,12 +66,10 @@ def serve(config: Config) -> int:
     )
     sockets = sockets_for(config.key, config.allowed, config.clients, config.executors)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    clients = sockets.server(context)
-    clients.bind(config.clients)
+    clients = listen(sockets, context, config.clients)
     executors = clients
     if config.executors not in ("", config.clients):
-        executors = sockets.server(context)
-        executors.bind(config.executors)
+        executors = listen(sockets, context, config.executors)
     service = JobService(core, clients=clients, executors=executors, journal=journal)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
@@ -79,8 +78,8 @@ def serve(config: Config) -> int:
     try:
         service.run()
     finally:
-        clients.close(200)
-        executors.close(200)
+        clients.close(0.2)
+        executors.close(0.2)
         context.term()
         if journal is not None:
             journal.close()

@@ -15,7 +15,7 @@ import zmq
 from colchis.wire import jobs as ask
 from colchis.wire import tasks as wire
 from colchis.wire.codec import Codec, WireError
-from colchis.wire.frames import identified, send
+from colchis.wire.lines import Line
 from colchis.wire.work import MAX_MESSAGE, PROTOCOL
 from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
 from colchis_master.jobs.core import JobCore
@@ -41,10 +41,10 @@ TICK = 1.0
 
 
 class Peers:
-    """Names and routing ids of one socket's peers."""
+    """Names and routing ids of one line's peers."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
-        self.socket = socket
+    def __init__(self, line: Line) -> None:
+        self.line = line
         self._ids: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}
         self._unsent: dict[bytes, list[bytes]] = {}
@@ -74,14 +74,14 @@ class Peers:
     def flush(self) -> None:
         """Send; a peer that is gone is found out by its silence."""
         for frames in self._unsent.values():
-            send(self.socket, frames)
+            self.line.send(frames)
         self._unsent.clear()
 
 
 class JobService:
     """Serves clients and executors until told to stop.
 
-    ``clients`` and ``executors`` are bound ROUTER sockets, or one for both. Without a journal,
+    ``clients`` and ``executors`` are servers' ends, or one for both. Without a journal,
     jobs are lost with the service.
     """
 
@@ -89,14 +89,14 @@ class JobService:
         self,
         core: JobCore,
         *,
-        clients: "zmq.Socket[bytes]",
-        executors: "zmq.Socket[bytes]",
+        clients: Line,
+        executors: Line,
         journal: Journal | None = None,
     ) -> None:
         self._core = core
         self._clients = Peers(clients)
         self._executors = Peers(executors)
-        self._sockets = list(dict.fromkeys((executors, clients)))
+        self._lines = {line.source: line for line in (executors, clients)}
         self._journal = journal
         self._stopping = False
         self._results_due: float | None = None
@@ -127,8 +127,8 @@ class JobService:
         """Serve."""
         core = self._core
         poller = zmq.Poller()
-        for socket in self._sockets:
-            poller.register(socket, zmq.POLLIN)
+        for source in self._lines:
+            poller.register(source, zmq.POLLIN)
         tick = time.monotonic() + TICK
         while not self._stopping:
             wakeup = core.next_wakeup()
@@ -137,8 +137,8 @@ class JobService:
             wait = 0.0 if core.behind else max(0.0, first - time.monotonic())
             arrived = poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
-            for socket, _ in arrived:
-                self._drain(socket, now)
+            for source, _ in arrived:
+                self._drain(self._lines[source], now)
             # A client that waits need not wait for what is decided about the slot.
             self._send(core.results(), now)
             if now >= due:
@@ -159,10 +159,10 @@ class JobService:
         self._executors.flush()
         self._clients.flush()
 
-    def _drain(self, socket: "zmq.Socket[bytes]", now: float) -> None:
-        take_client: Taker = self._from_client if socket is self._clients.socket else _refuse
-        take_executor: Taker = self._from_executor if socket is self._executors.socket else _refuse
-        for identity, (routing, *frames) in identified(socket, TURN):
+    def _drain(self, line: Line, now: float) -> None:
+        take_client: Taker = self._from_client if line is self._clients.line else _refuse
+        take_executor: Taker = self._from_executor if line is self._executors.line else _refuse
+        for identity, (routing, *frames) in line.identified(TURN):
             for frame in frames:
                 try:
                     message = MESSAGES.decode(frame)

@@ -14,7 +14,10 @@ from colchis.jobs.connection import MAX_FUNCTION, Connection
 from colchis.jobs.futures import Collector, JobFuture, first
 from colchis.wire import jobs as ask
 from colchis.wire.jobs import Query
+from colchis.wire.tasks import WhoAreYou
+from colchis.wire.unix import UnixServer
 from colchis.wire.work import Failure
+from tests.support import wait_for
 
 PATIENCE = 60
 DIGEST = "0" * 32
@@ -162,3 +165,35 @@ def test_nobody_waits_for_a_thread_that_has_broken_down(
     connection.close()
     thread.join(PATIENCE)
     assert told == [AssertionError]
+
+
+def test_a_service_on_this_machine_may_die_and_come_back(tmp_path: Path) -> None:
+    address = f"unix://{tmp_path}/s"
+    connection = Connection(address, "someone")
+    answer = connection.query(Query(7))
+
+    def until(server: UnixServer, kind: type) -> bytes:
+        """The routing id of who sends a message of a kind."""
+        found: list[bytes] = []
+
+        def look() -> list[bytes]:
+            for routing, *frames in server.arrived(10):
+                if any(isinstance(ask.FROM_CLIENT.decode(frame), kind) for frame in frames):
+                    found.append(routing)
+            return found
+
+        return wait_for(look)[0]
+
+    for epoch in 1, 2:
+        server = UnixServer(address)
+        routing = until(server, ask.Ping if epoch == 2 else Query)
+        server.send([routing, ask.TO_CLIENT.encode(WhoAreYou(epoch))])
+        until(server, ask.Hello)
+        server.send([routing, ask.TO_CLIENT.encode(ask.Greeting(epoch, 1, 1))])
+        assert until(server, Query) == routing
+        if epoch == 2:
+            server.send([routing, ask.TO_CLIENT.encode(ask.Status(7, [], []))])
+            assert answer.result(PATIENCE).request == 7
+            connection.close()
+            assert until(server, ask.Bye) == routing
+        server.close(0)
