@@ -11,6 +11,8 @@ from colchis.model.cluster import Cluster, Container, ContainerId, Node
 from colchis.model.constraints import Rule
 from colchis.model.resources import Resources, format_amount
 from colchis.semantics.checker import Counts, describe_misses, rule_extent
+from colchis_master.lra.askers import inflicted
+from colchis_master.lra.families import Bools
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import never_reasons, nodes_in_words
 from colchis_master.lra.settings import Settings
@@ -187,20 +189,21 @@ class _Effects:
         self._problem = Problem(cluster, [spec], Resources())
         state = State(self._problem)
         self._cost, _, _ = state.costs(0)
-        self._broken: list[tuple[Rule, Any]] = []
+        self._broken: list[tuple[str, bool, Bools]] = []
         for number, family, bumped in self._problem.inflicting[0]:
-            change = state.inflicted(number, family, bumped)
-            if (change > EPSILON).any():
-                self._broken.append((self._problem.rules[family.rule], change > EPSILON))
+            self._broken += [
+                (label, family.hard, change > EPSILON)
+                for label, change in inflicted(state, number, family, bumped)
+            ]
 
     def cost(self, node: int) -> float:
         return round(float(self._cost[node]), 9)
 
     def breaks(self, node: int) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(rule.label for rule, where in self._broken if where[node]))
+        return tuple(dict.fromkeys(label for label, _, where in self._broken if where[node]))
 
     def breaks_hard(self, node: int) -> bool:
-        return any(rule.hard and where[node] for rule, where in self._broken)
+        return any(hard and where[node] for _, hard, where in self._broken)
 
     def never(self) -> bool:
         return bool(never_reasons(self._problem, 0, self._settings))

@@ -7,6 +7,7 @@ from colchis.model.cluster import Cluster, Container, ContainerId
 from colchis.model.constraints import Atom, Constraint, Rule, Target
 from colchis.model.resources import Resources, format_amount
 from colchis.semantics.checker import describe_misses, with_assignments
+from colchis_master.lra.askers import by_subject, inflicted
 from colchis_master.lra.bounds import most_apps
 from colchis_master.lra.families import Bools
 from colchis_master.lra.greedy import Greedy
@@ -150,20 +151,20 @@ class Reasons:
                 reasons += self._rule(name, app, group, number, broken)
         for number, family, bumped in problem.inflicting[group]:
             if family.hard:
-                broken = fits & (state.inflicted(number, family, bumped) > EPSILON)
-                if broken.any():
-                    label = problem.rules[family.rule].label
-                    reasons.append(
-                        f"{name}: {nodes_in_words(int(broken.sum()))}: a container there keeps the "
-                        f"hard rule {label}, which would be broken"
-                    )
+                for label, change in inflicted(state, number, family, bumped):
+                    count = int((fits & (change > EPSILON)).sum())
+                    if count:
+                        reasons.append(
+                            f"{name}: {nodes_in_words(count)}: a container there keeps the "
+                            f"hard rule {label}, which would be broken"
+                        )
         return tuple(reasons)
 
     def _rule(self, name: str, app: int, group: int, number: int, broken: Bools) -> list[str]:
         if not broken.any():
             return []
         problem = self._problem
-        rule = problem.rules[problem.live[number].rule]
+        rule = problem.rules[problem.live[number].askers[problem.groups[group].kind]]
         node = problem.nodes[int(np.flatnonzero(broken)[0])].name
         spec = problem.apps[app]
         index = problem.groups[group].indices[
@@ -184,11 +185,12 @@ class Reasons:
         cluster: Cluster | None = None
         for number, nodes in state.hard_breaches():
             cluster = cluster or self._cluster()
-            rule = problem.rules[problem.live[number].rule]
+            rules = by_subject(problem, problem.live[number])
             for node in nodes.tolist()[:1]:
                 where = problem.nodes[node].name
                 for container in cluster.on_node[where]:
-                    texts = describe_misses(cluster, rule, container, where)
+                    rule = rules.get((container.tags, container.app))
+                    texts = rule and describe_misses(cluster, rule, container, where)
                     if texts:
                         reasons += [f"{container.id}: hard rule {text}" for text in texts]
                         break

@@ -16,6 +16,7 @@ import numpy as np
 from colchis.model.app import AppSpec, GroupSpec
 from colchis.model.cluster import Cluster, Container, ContainerId
 from colchis.model.resources import Resources
+from colchis_master.lra.askers import by_label
 from colchis_master.lra.extents import node_extents
 from colchis_master.lra.families import Floats
 from colchis_master.lra.greedy import Stop, never_stop, rest_worth
@@ -214,8 +215,8 @@ class _Board:
         for number, was in before.items():
             less = now[number].extent
             if less < was.extent - EPSILON:
-                rule = self._problem.rules[self._problem.live[number].rule]
-                sums = gains.setdefault(rule.label, [0.0, 0.0])
+                labels = " and ".join(by_label(self._problem, self._problem.live[number]))
+                sums = gains.setdefault(labels, [0.0, 0.0])
                 sums[0] += was.extent
                 sums[1] += less
         if not gains:

@@ -202,13 +202,13 @@ class State:
         key = (number, bumped)
         known = self._inflicted.get(key)
         if known is None or known[0] != version:
-            known = (version, self._compute_inflicted(number, family, bumped))
+            known = (version, self.change(self.subjects[number], family, bumped))
             self._inflicted[key] = known
         return known[1]
 
-    def _compute_inflicted(self, number: int, family: Family, bumped: frozenset[int]) -> Floats:
+    def change(self, subjects: Ints, family: Family, bumped: frozenset[int]) -> Floats:
+        """The same for some of a family's containers, so many ``subjects`` on each node."""
         problem = self.problem
-        subjects = self.subjects[number]
         total = np.zeros(problem.size)
         at = subjects.nonzero()[0]
         if not len(at):
@@ -221,7 +221,7 @@ class State:
             own = frozenset(c for c in bumped if problem.counters[c].group == group)
             set_group = problem.set_groups[group]
             if set_group.single is None:
-                total += self._overlapping(number, family, own, group)
+                total += self._overlapping(subjects, family, own, group)
                 continue
             after = node_extents(problem, family, self.counts, placed=True, bumped=own, at=at)
             changes[group] = change = held * (after - current)
@@ -235,12 +235,12 @@ class State:
             sums = np.bincount(home[inside], weights=change[inside], minlength=len(set_group.sets))
             total += np.where(set_group.single >= 0, sums[set_group.single], 0.0)
         if len(changes) >= 2 and len(family.groups) >= 2:
-            self._correct_pairs(number, family, bumped, changes, current, at, total)
+            self._correct_pairs(subjects, family, bumped, changes, current, at, total)
         return total
 
     def _correct_pairs(
         self,
-        number: int,
+        subjects: Ints,
         family: Family,
         bumped: frozenset[int],
         changes: dict[int, Floats],
@@ -257,7 +257,7 @@ class State:
             both = frozenset(c for c in bumped if problem.counters[c].group in (first, second))
             after = node_extents(problem, family, self.counts, placed=True, bumped=both, at=at)
             joint = np.zeros(problem.size)
-            joint[at] = self.subjects[number][at] * (after - current)
+            joint[at] = subjects[at] * (after - current)
             joint[at] -= changes[first] + changes[second]
             inside = (one >= 0) & (two >= 0)
             codes = np.where(inside, one * (two.max() + 1) + two, 0)
@@ -266,13 +266,12 @@ class State:
             total += np.where(inside, sums[place], 0.0)
 
     def _overlapping(
-        self, number: int, family: Family, bumped: frozenset[int], group: int
+        self, subjects: Ints, family: Family, bumped: frozenset[int], group: int
     ) -> Floats:
-        """As ``inflicted`` for a group whose sets overlap, each set taken by itself: exact where
+        """As ``change`` for a group whose sets overlap, each set taken by itself: exact where
         the subjects and the newcomer share one set, an estimate else."""
         problem = self.problem
         set_group = problem.set_groups[group]
-        subjects = self.subjects[number]
         sums = np.zeros(len(set_group.sets))
         for all_of in family.alternatives:
             for atom in all_of:

@@ -123,3 +123,68 @@ def test_only_what_does_not_run_yet_is_placed() -> None:
     assert plan.totals.containers == 2
     assert plan.violations == ()
     assert plan.totals.subjects == 5
+
+
+def calm(name: str, node: str, *, hard: bool) -> tuple[Cluster, Container]:
+    """An app on one node whose rule asks the same as that of others, under a name of its own."""
+    container = Container.of(f"{name}/g/0", {"calm"}, Resources.of(1, "1GiB"))
+    own = rule("{calm, {noisy, 0, 0}, node}", name, hard=hard, name=f"quiet-{name}")
+    return Cluster(NODES, (container,), {container.id: node}, (own,)), container
+
+
+def together(*clusters: Cluster) -> Cluster:
+    return Cluster(
+        NODES,
+        tuple(c for cluster in clusters for c in cluster.containers),
+        {ident: node for cluster in clusters for ident, node in cluster.placed.items()},
+        tuple(r for cluster in clusters for r in cluster.rules),
+    )
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_of_rules_that_ask_the_same_the_one_is_named_whose_container_is_there(hard: bool) -> None:
+    apps = {"x": "n0", "y": "n1", "z": "n1"}
+    now = together(*(calm(name, node, hard=hard)[0] for name, node in apps.items()))
+    found = explain(now, [app("n", {"g": (1, {"noisy"})})], ContainerId("n", "g", 0))
+    assert [node.breaks for node in found.nodes] == [("quiet-x",), ("quiet-y", "quiet-z"), ()]
+    assert "1 node: rule quiet-x of others would be missed by more" in found.summary
+    assert [node.allowed for node in found.nodes] == [not hard, not hard, True]
+    assert found.best == "n2"
+
+
+def test_app_that_waits_names_each_hard_rule_that_it_would_break() -> None:
+    now = together(*(calm(name, f"n{i}", hard=True)[0] for i, name in enumerate("xyz")))
+    plan = solve(now, app("n", {"g": (1, {"noisy"})}))
+    assert plan.apps[0].reasons == tuple(
+        f"n/g: 1 node: a container there keeps the hard rule quiet-{name}, which would be broken"
+        for name in "xyz"
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_app_that_waits_names_its_own_rule_though_another_asks_the_same(algorithm: str) -> None:
+    def alone(name: str) -> AppSpec:
+        groups = (GroupSpec("g", 1, Resources.of(1, "1GiB"), frozenset({"w"})),)
+        own = rule("{w, {w, 0, 0}, node}", name, hard=True, name=f"alone-{name}")
+        return AppSpec(name, groups, rules=(own,))
+
+    plan = solve(Cluster(NODES[:1]), alone("x"), alone("y"), algorithm=algorithm)
+    placed, waiting = sorted(plan.apps, key=lambda each: not each.placed)
+    assert (placed.placed, waiting.placed) == (True, False)
+    assert (
+        f"{waiting.app}/g: 1 node: hard rule alone-{waiting.app}: 1 container tagged w on n0, "
+        "at most 0 allowed"
+    ) in waiting.reasons
+
+
+def test_apps_that_wait_for_the_same_name_each_its_own_rule() -> None:
+    def near(name: str) -> AppSpec:
+        groups = (GroupSpec("g", 1, Resources.of(1, "1GiB"), frozenset({"w"})),)
+        own = rule("{w, {cache, 1, inf}, node}", name, hard=True, name=f"near-{name}")
+        return AppSpec(name, groups, rules=(own,))
+
+    plan = solve(Cluster(NODES[:1]), near("x"), near("y"))
+    assert [each.reasons for each in plan.apps] == [
+        (f"{name}/g/0: hard rule near-{name}: 0 containers tagged cache on n0, at least 1 needed",)
+        for name in "xy"
+    ]

@@ -117,3 +117,15 @@ def test_load_is_balanced_where_the_operator_asks() -> None:
     plan = rebalance(cluster, Settings(weights=Weights(balance=1.0)), 10)
     assert len(plan.moves) == 2
     assert {move.target for move in plan.moves} == {"n1"}
+
+
+def test_rules_that_ask_the_same_are_all_named() -> None:
+    nodes = tuple(Node(f"n{i}", Resources.of(4, "8GiB")) for i in range(3))
+    places = {("x", "calm"): "n0", ("y", "calm"): "n1", ("noise", "noisy"): "n1"}
+    containers = tuple(
+        Container.of(f"{app}/g/0", {tag}, Resources.of(1, "1GiB")) for app, tag in places
+    )
+    placed = dict(zip([one.id for one in containers], places.values(), strict=True))
+    rules = tuple(rule("{calm, {noisy, 0, 0}, node}", name, name=f"quiet-{name}") for name in "xy")
+    plan = rebalance(Cluster(nodes, containers, placed, rules), Settings(), 1)
+    assert [move.reason for move in plan.moves] == ["quiet-x and quiet-y: missed by 1, then by 0"]
