@@ -370,6 +370,13 @@ def supervise(folder: Path, report: int, joined: Container[str]) -> None:
         tell(report, STARTED)
 
 
+def call_itself(folder: Path) -> None:
+    """Show, in 15 characters, whose supervisor this is; its command line may be another's."""
+    container = folder.name.rpartition(".")[0].replace("+", "/")
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"shim {container[-10:]}")
+
+
 def detach(folder: Path, report: int, joined: Container[str] = ()) -> None:
     """Fork the supervisor off, in a session of its own; ``joined`` are groups that it is in.
 
@@ -384,6 +391,7 @@ def detach(folder: Path, report: int, joined: Container[str] = ()) -> None:
         null = os.open("/dev/null", os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
+        call_itself(folder)
         supervise(folder, report, joined)
     except BaseException as error:
         tell(report, (str(error) or repr(error)).encode()[:4000])

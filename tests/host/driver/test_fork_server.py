@@ -93,6 +93,20 @@ def test_a_forked_shim_is_like_one_with_a_command_of_its_own(any_world: World) -
     assert ("_shims" in str(forked["cgroup"])) == (any_world.tree.kind != "none")
 
 
+def test_shims_are_told_apart_by_their_names(any_world: World) -> None:
+    specs = sleeper("a/forked/0"), sleeper("long/executed/12")
+    any_world.driver.launch(specs[0])
+    kill_fork_servers()
+    any_world.driver.launch(specs[1])
+    shims = [shim_of(any_world, spec) for spec in specs]
+    assert [is_forked(shim) for shim in shims] == [True, False]
+    assert [status(shim)["Name"] for shim in shims] == ["shim a/forked/0", "shim xecuted/12"]
+    for spec in specs:
+        record = StateFolder(any_world.folder(spec.ref)).shim()
+        assert record and record.child
+        assert "shim" not in status(record.child.pid)["Name"]
+
+
 def test_a_fork_server_that_died_is_done_without_and_started_again(any_world: World) -> None:
     specs = [sleeper(f"a/b/{number}") for number in range(3)]
     any_world.driver.launch(specs[0])
