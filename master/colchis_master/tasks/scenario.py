@@ -102,8 +102,8 @@ def read_scenario(path: str | Path) -> Scenario:
 def _scenario(document: Cursor) -> Scenario:
     top = document.fields(
         "a scenario",
-        required=("executors", "jobs"),
-        optional=("policy", "heartbeats", "faults", "options"),
+        required=("executors",),
+        optional=("policy", "heartbeats", "jobs", "faults", "options"),
     )
     executors = {one.name: one for one in _named(top, "executors", _executor, "name")}
     places = {*executors, *(executor.node for executor in executors.values())}
@@ -212,9 +212,9 @@ def _options(top: Fields) -> tuple[Options, float]:
 
 
 def _named(form: Fields, name: str, read: Callable[[Cursor], T], key: str) -> Iterator[T]:
-    """The items of a list that must not be empty, with names that must differ."""
+    """The items of a list, with names that must differ; only that of jobs may be empty."""
     at = form.get(name)
-    if at is not None and at.value.data == []:
+    if at is not None and at.value.data == [] and name != "jobs":
         at.fail("is empty; at least one is needed")
     seen: set[str] = set()
     for item in _items(form, name):

@@ -64,6 +64,16 @@ def test_the_documented_scenario_runs(tmp_path: Path) -> None:
     assert totals["busy_core_seconds"] == pytest.approx(125 + lost_work(result["events"]))
 
 
+@pytest.mark.parametrize("jobs", ["", "jobs: []\n"])
+def test_only_executors_are_needed(tmp_path: Path, jobs: str) -> None:
+    text = "executors: [{name: e0, cores: 2}]\n" + jobs
+    assert simulate(read_scenario(write(tmp_path, text))).to_contract() == {
+        "events": [],
+        "jobs": [],
+        "totals": {"suspensions": 0, "kills": 0, "makespan": 0.0, "busy_core_seconds": 0.0},
+    }
+
+
 def lost_work(events: list[dict[str, object]]) -> float:
     """Seconds that attempts worked which were lost with their executor."""
     worked: dict[object, float] = {}
