@@ -87,15 +87,21 @@ class Cursor:
     def fields(
         self, what: str, required: Collection[str], optional: Collection[str] = ()
     ) -> "Fields":
-        """The keys of this mapping; unknown and missing ones are noted."""
-        fields = self.open_fields(what, required, optional)
+        """The keys of this mapping; unknown and missing ones are noted, a misspelt one once."""
+        fields = self._open(what, required, optional, shortest=1)
         fields.refuse_others()
         return fields
 
     def open_fields(
         self, what: str, required: Collection[str], optional: Collection[str] = ()
     ) -> "Fields":
-        """Like ``fields``, but other keys are left to the caller."""
+        """Like ``fields``, but other keys are left to the caller, who may take them for what they
+        say where they come near to a missing one that is short (``gpus`` to ``cpus``)."""
+        return self._open(what, required, optional, shortest=5)
+
+    def _open(
+        self, what: str, required: Collection[str], optional: Collection[str], *, shortest: int
+    ) -> "Fields":
         entries = self.value.data
         if self.value.broken:
             return Fields(self, {}, (*required, *optional))
@@ -107,7 +113,8 @@ class Cursor:
         for name in required:
             entry = entries.get(name)
             absent = entry is None or entry.value.data is None
-            if absent and not any(suggest(key, (name,)) for key in unknown):
+            misspelt = len(name) >= shortest and any(suggest(key, (name,)) for key in unknown)
+            if absent and not misspelt:
                 self.report.add(self.value.place, join(self.path, name), f"missing in {what}")
         return fields
 

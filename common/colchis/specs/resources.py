@@ -5,7 +5,7 @@ from colchis.model.resources import CPUS, MEMORY, Resources
 from colchis.specs.cursor import IDENTIFIER, Cursor, Fields, suggest
 
 MAX_EXTRA = 10**9
-_MEANT = {"cpu": CPUS, "cores": CPUS, "core": CPUS, "mem": MEMORY, "ram": MEMORY}
+_MEANT = {"cpus": CPUS, "cpu": CPUS, "cores": CPUS, "core": CPUS, "mem": MEMORY, "ram": MEMORY}
 RESERVED = (NODE, CLUSTER, "name", "containers", "executors", "state")
 
 

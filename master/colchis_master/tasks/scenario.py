@@ -277,7 +277,7 @@ def _after(at: Cursor) -> tuple[str, ...]:
 
 def _known(at: Cursor, what: str, known: Collection[str]) -> str:
     name = at.text(f"a {what}")
-    if name and name not in known:
+    if isinstance(at.value.data, str) and name not in known:
         hint = did_you_mean(suggest(name, known)) or f"; known are {', '.join(sorted(known))}"
         at.fail(f"no {what} {name!r}{hint}")
     return name

@@ -148,6 +148,9 @@ def test_a_containers_own_name_tags_may_be_written() -> None:
         ("nodes: []\napps: [{app: a, groups: {}}]", (2, 17), "apps[0].groups", "unknown key"),
         ("nodes: []\n---\nnodes: []", (3, 1), "", "a second document"),
         ("containers: []", (1, 1), "nodes", "missing in a snapshot"),
+        ("nodes: [{name: n1, gpus: 4, memory: 1}]", (1, 9), "nodes[0].cpus", "missing in a node"),
+        ("nodes: [{name: n1, cpus: 1, CPUS: 4, memory: 1}]", (1, 29), "nodes[0].CPUS",
+         "did you mean 'cpus'?"),
         ("nodes: []\nconstraints: ['{a, {b, 0}, node}']", (2, 25), "constraints[0]", "','"),
     ],
 )  # fmt: skip

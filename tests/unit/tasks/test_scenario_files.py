@@ -154,6 +154,28 @@ def test_what_is_no_scenario_is_refused(tmp_path: Path, text: str) -> None:
         read_scenario(write(tmp_path, text))
 
 
+EMPTY = """\
+policy: ""
+executors: [{name: e0, cores: 1}]
+heartbeats: [{executor: ""}]
+jobs: [{job: j, stages: [{stage: s, tasks: 1, duration: 1, prefer: "", after: ""}]}]
+faults: [{executor: "", event: ""}]
+"""
+
+
+def test_empty_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_scenario(write(tmp_path, EMPTY))
+    assert sorted(problem.field for problem in caught.value.problems) == [
+        "faults[0].event",
+        "faults[0].executor",
+        "heartbeats[0].executor",
+        "jobs[0].stages[0].after",
+        "jobs[0].stages[0].prefer",
+        "policy",
+    ]
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_scenario(tmp_path / "none.yaml")
