@@ -1,4 +1,8 @@
-"""An append-only journal in SQLite (WAL), beside snapshots of what it comes to.
+"""An append-only journal in SQLite (WAL), beside a snapshot of what it comes to.
+
+When there are many records the snapshot takes up, a few with each write, what has changed since it
+last did; then the records it has go. Until then they say the same once more, and later than the
+snapshot: the last of a key counts, so that it does not matter how far it has come.
 
 Each record carries a checksum. A damaged last record is dropped, as one whose write was cut off;
 other damage sets the file aside and goes on with what can still be read. Every write is synced
@@ -24,7 +28,11 @@ log = structlog.get_logger(__name__)
 
 VERSION = 1
 COMPACT_AFTER = 5_000
-"""Records beyond those that hold after which a snapshot takes their place."""
+"""Records beyond those that hold after which the snapshot takes their place."""
+COMPACT_KEYS = 32
+"""Keys that it takes up with each write, so that none takes long."""
+COMPACT_RECORDS = 320
+"""Records that go with each write then."""
 
 KEPT_EVENTS = 20_000
 _SCHEMA = """
@@ -44,11 +52,21 @@ class JournalError(ColchisError):
 
 @dataclass(slots=True)
 class Contents:
-    """What a journal came to when it was opened; ``damaged`` says in words what was lost."""
+    """What a journal comes to; ``damaged`` says in words what was lost when it was opened."""
 
     records: dict[str, Record] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
+    """Keys that the snapshot may not have as they are, in order."""
     damaged: tuple[str, ...] = ()
     complete: bool = True
+
+    def take(self, record: Record) -> None:
+        """The latest record of its key."""
+        self.changed[record.key] = None
+        if isinstance(record, Forgotten):
+            self.records.pop(record.key, None)
+        else:
+            self.records[record.key] = record
 
 
 class Journal:
@@ -67,8 +85,8 @@ class Journal:
             with _closed_on_error(self._db):
                 self._lock()
                 self.epoch = self._next_epoch()
-                self._keys: set[str] = set(self.contents.records)
                 (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
+                self._compaction: Iterator[None] | None = None
                 (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
                 self.next_event = int(last) + 1
         except (OSError, sqlite3.Error) as error:
@@ -139,6 +157,7 @@ class Journal:
             # not known, the time is higher than any number of restarts.
             db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch or int(time.time()),))
             rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
+            self.contents.changed.clear()
             db.execute("BEGIN")
             db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
             db.execute("COMMIT")
@@ -171,6 +190,7 @@ class Journal:
             return
         try:
             self._db.execute("BEGIN")
+            self._compact_some()
             self._db.executemany(
                 "INSERT INTO records (data, crc) VALUES (?, ?)", [_pack(r) for r in records]
             )
@@ -180,28 +200,41 @@ class Journal:
             )
             if events:
                 self.next_event = events[-1]["seq"] + 1
+                kept = self.next_event - KEPT_EVENTS
+                self._db.execute("DELETE FROM events WHERE seq < ?", (kept,))
             self._db.execute("COMMIT")
-            for record in records:
-                if isinstance(record, Forgotten):
-                    self.contents.records.pop(record.key, None)
-                else:
-                    self.contents.records[record.key] = record
-            self._count += len(records)
-            if self._count > COMPACT_AFTER + 2 * len(self.contents.records):
-                self.compact()
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
+        for record in records:
+            self.contents.take(record)
+        self._count += len(records)
 
-    def compact(self) -> None:
-        """Let a snapshot take the place of all records."""
-        rows = [(key, *_pack(record)) for key, record in self.contents.records.items()]
-        self._db.execute("BEGIN")
-        self._db.execute("DELETE FROM snapshot")
-        self._db.executemany("INSERT INTO snapshot VALUES (?, ?, ?)", rows)
-        self._db.execute("DELETE FROM records")
-        self._db.execute("DELETE FROM events WHERE seq < ?", (self.next_event - KEPT_EVENTS,))
-        self._db.execute("COMMIT")
-        self._count = 0
+    def _compact_some(self) -> None:
+        if self._count > COMPACT_AFTER + 2 * len(self.contents.records):
+            self._compaction = self._compaction or self._compact()
+        if self._compaction is not None and next(self._compaction, self) is self:
+            self._compaction = None
+
+    def _compact(self) -> Iterator[None]:
+        """Let the snapshot take the place of all records that there are, in several steps."""
+        (first, last) = self._db.execute("SELECT min(seq), max(seq) FROM records").fetchone()
+        records = self.contents.records
+        changed, self.contents.changed = list(self.contents.changed), {}
+        for start in range(0, len(changed), COMPACT_KEYS):
+            keys = changed[start : start + COMPACT_KEYS]
+            self._db.executemany(
+                "INSERT INTO snapshot VALUES (?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET data=excluded.data, crc=excluded.crc",
+                [(key, *_pack(records[key])) for key in keys if key in records],
+            )
+            self._db.executemany(
+                "DELETE FROM snapshot WHERE key = ?", [(k,) for k in keys if k not in records]
+            )
+            yield
+        for end in (*range(first + COMPACT_RECORDS, last + 1, COMPACT_RECORDS), last + 1):
+            gone = self._db.execute("DELETE FROM records WHERE seq < ?", (end,))
+            self._count -= gone.rowcount
+            yield
 
     def events(self, limit: int) -> list[dict[str, Any]]:
         """The last events, oldest first."""
@@ -241,10 +274,10 @@ def _read(db: sqlite3.Connection) -> Contents:
         except (ValueError, TypeError, msgspec.DecodeError):
             bad.append((table, seq))
             continue
-        if isinstance(record, Forgotten):
-            contents.records.pop(record.key, None)
-        else:
+        if table == "snapshot":
             contents.records[record.key] = record
+        else:
+            contents.take(record)
     if bad:
         contents.complete = bad == [("records", last)]
         what = "the last record" if contents.complete else f"{len(bad)} records"

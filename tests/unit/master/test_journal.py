@@ -1,11 +1,14 @@
 """What the journal keeps through ends of every kind."""
 
+import random
 import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from colchis_master.core.records import ContainerRecord, Forgotten
+from colchis_master.core.records import ContainerRecord, Forgotten, Record
 from colchis_master.journal import journal as module
 from colchis_master.journal.journal import Journal, JournalError
 from tests.support import opened
@@ -90,6 +93,52 @@ def test_a_snapshot_takes_the_place_of_records(
     again = Journal(path)
     assert again.contents.records == {record(0).key: record(0, "n99"), record(1).key: record(1)}
     again.close()
+
+
+def test_no_write_has_to_wait_for_a_whole_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMPACT_AFTER", 300)
+    monkeypatch.setattr(module, "COMPACT_KEYS", 5)
+    monkeypatch.setattr(module, "COMPACT_RECORDS", 10)
+    journal = Journal(tmp_path / "journal.db")
+    most = 0
+    for number in range(1500):
+        before = journal._db.total_changes
+        journal.write([record(number % 100, f"n{number}")])
+        most = max(most, journal._db.total_changes - before)
+    (left,) = journal._db.execute("SELECT count(*) FROM records").fetchone()
+    assert left < 600
+    assert most <= 1 + 10
+    journal.close()
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=20)
+def test_a_journal_opened_again_at_any_step_of_a_compaction_comes_to_the_same(
+    tmp_path_factory: pytest.TempPathFactory, rng: random.Random
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "journal.db"
+    expected: dict[str, Record] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "COMPACT_AFTER", 3)
+        patch.setattr(module, "COMPACT_KEYS", 1)
+        patch.setattr(module, "COMPACT_RECORDS", 2)
+        journal = Journal(path)
+        for number in range(150):
+            records: list[Record] = []
+            for _ in range(rng.randrange(4)):
+                one = record(int(10 * rng.random() ** 4), rng.choice(["n1", "n2"]))
+                forgotten = rng.random() < 0.3
+                records.append(Forgotten(one.key) if forgotten else one)
+                expected.pop(one.key, None)
+                expected |= {} if forgotten else {one.key: one}
+            journal.write(records, [{"seq": number + 1}])
+            if number == 149 or rng.random() < 0.03:
+                journal.close()
+                journal = Journal(path)
+            assert journal.contents.records == expected
+        journal.close()
 
 
 def test_a_torn_last_record_is_dropped(tmp_path: Path) -> None:
