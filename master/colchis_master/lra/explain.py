@@ -107,6 +107,7 @@ def explain(cluster: Cluster, apps: Sequence[AppSpec], container_id: ContainerId
     counts = Counts(others)
     verdicts = []
     lacking: dict[str, list[Rule]] = {}
+    broken: dict[str, dict[str, bool]] = {}
     for index, node in enumerate(others.nodes):
         free = others.free[node.name]
         short = container.resources.shortages(free)
@@ -114,6 +115,7 @@ def explain(cluster: Cluster, apps: Sequence[AppSpec], container_id: ContainerId
             rule for rule in bearing if rule_extent(counts, others, rule, container, node.name) > 0
         ]
         lacking[node.name] = missed
+        broken[node.name] = effects.breaks(index)
         reasons = list(short)
         if not node.schedulable:
             reasons.append(f"{node.name} is drained and takes nothing new")
@@ -126,12 +128,12 @@ def explain(cluster: Cluster, apps: Sequence[AppSpec], container_id: ContainerId
                 not missed,
                 tuple(reasons),
                 node.schedulable,
-                effects.breaks(index),
+                tuple(broken[node.name]),
                 effects.cost(index),
                 not short
                 and node.schedulable
                 and not any(rule.hard for rule in missed)
-                and not effects.breaks_hard(index),
+                and not any(broken[node.name].values()),
             )
         )
     allowed = [verdict for verdict in verdicts if verdict.allowed]
@@ -139,11 +141,11 @@ def explain(cluster: Cluster, apps: Sequence[AppSpec], container_id: ContainerId
     return Explanation(
         container_id,
         tuple(verdicts),
-        _summary(container, others, verdicts, lacking),
+        _summary(container, others, verdicts, lacking, broken),
         effects.never(),
         home,
         None if best is None else best.node,
-        _changes(container, others, verdicts, lacking, best),
+        _changes(container, others, verdicts, lacking, broken, best),
     )
 
 
@@ -199,11 +201,13 @@ class _Effects:
     def cost(self, node: int) -> float:
         return round(float(self._cost[node]), 9)
 
-    def breaks(self, node: int) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(label for label, _, where in self._broken if where[node]))
-
-    def breaks_hard(self, node: int) -> bool:
-        return any(hard and where[node] for _, hard, where in self._broken)
+    def breaks(self, node: int) -> dict[str, bool]:
+        """Names of the rules of others that it would make worse, and whether one is hard."""
+        found: dict[str, bool] = {}
+        for label, hard, where in self._broken:
+            if where[node]:
+                found[label] = found.get(label, False) or hard
+        return found
 
     def never(self) -> bool:
         return bool(never_reasons(self._problem, 0, self._settings))
@@ -214,6 +218,7 @@ def _summary(
     cluster: Cluster,
     verdicts: Sequence[NodeVerdict],
     lacking: dict[str, list[Rule]],
+    broken: dict[str, dict[str, bool]],
 ) -> tuple[str, ...]:
     """The reasons grouped: how many nodes share each."""
     grouped: dict[str, int] = {}
@@ -222,10 +227,12 @@ def _summary(
         if not verdict.schedulable:
             texts.append("drained, takes nothing new")
         texts += [
-            f"{'hard rule' if rule.hard else 'rule'} {rule.label} would be missed"
-            for rule in lacking[verdict.node]
+            f"{_rule(rule.label, rule.hard)} would be missed" for rule in lacking[verdict.node]
         ]
-        texts += [f"rule {label} of others would be missed by more" for label in verdict.breaks]
+        texts += [
+            f"{_rule(label, hard)} of others would be missed by more"
+            for label, hard in broken[verdict.node].items()
+        ]
         for text in dict.fromkeys(texts):
             grouped[text] = grouped.get(text, 0) + 1
     good = sum(v.fits and v.satisfied and v.allowed and not v.breaks for v in verdicts)
@@ -242,6 +249,7 @@ def _changes(
     cluster: Cluster,
     verdicts: Sequence[NodeVerdict],
     lacking: dict[str, list[Rule]],
+    broken: dict[str, dict[str, bool]],
     best: NodeVerdict | None,
 ) -> tuple[str, ...]:
     """What would have to change on the node that is closest to taking it."""
@@ -272,9 +280,14 @@ def _changes(
             for text in describe_misses(cluster, rule, container, node.name)
         ]
     changes += [
-        f"{node.name}: rule {label} of others would have to be relaxed" for label in best.breaks
+        f"{node.name}: {_rule(label, hard)} of others would have to be relaxed"
+        for label, hard in broken[node.name].items()
     ]
     return tuple(changes)
+
+
+def _rule(label: str, hard: bool) -> str:
+    return f"hard rule {label}" if hard else f"rule {label}"
 
 
 def _lack(container: Container, cluster: Cluster, node: Node) -> float:

@@ -147,7 +147,8 @@ def test_of_rules_that_ask_the_same_the_one_is_named_whose_container_is_there(ha
     now = together(*(calm(name, node, hard=hard)[0] for name, node in apps.items()))
     found = explain(now, [app("n", {"g": (1, {"noisy"})})], ContainerId("n", "g", 0))
     assert [node.breaks for node in found.nodes] == [("quiet-x",), ("quiet-y", "quiet-z"), ()]
-    assert "1 node: rule quiet-x of others would be missed by more" in found.summary
+    kind = "hard rule" if hard else "rule"
+    assert f"1 node: {kind} quiet-x of others would be missed by more" in found.summary
     assert [node.allowed for node in found.nodes] == [not hard, not hard, True]
     assert found.best == "n2"
 
