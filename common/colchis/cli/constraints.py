@@ -10,7 +10,7 @@ from colchis.cli.connect import ConnectionOption, client
 from colchis.cli.output import Output, OutputOption, say, show, table
 from colchis.cli.targets import RuleArgument
 from colchis.cli.warnings import warn_of_groups
-from colchis.model.parse import parse_constraint
+from colchis.model.parse import ConstraintError, parse_constraint
 
 
 def register(app: typer.Typer) -> None:
@@ -66,12 +66,24 @@ def add(
         rule["expires"] = expires
     with client(connection) as master:
         master.add_constraints([rule])
-        warn_of_groups([(name or constraint, parse_constraint(constraint))], master)
-    say(f"{name or constraint}: in force")
+        parsed = parse_constraint(constraint)
+        name = name or str(parsed)
+        warn_of_groups([(name, parsed)], master)
+    say(f"{name}: in force")
 
 
 def remove(name: RuleArgument, connection: ConnectionOption = None) -> None:
     """Take an operator's rule out of force."""
     with client(connection) as master:
+        if name not in {c["name"] for c in master.constraints() if c["app"] is None}:
+            name = _canonical(name)
         master.remove_constraint(name)
     say(f"{name}: removed")
+
+
+def _canonical(text: str) -> str:
+    """The name of a rule without one, however its text was written."""
+    try:
+        return str(parse_constraint(text))
+    except ConstraintError:
+        return text

@@ -205,6 +205,15 @@ def test_constraints(live: FakeControl) -> None:
     assert colchis("constraint", "remove", "gone").code == 1
 
 
+def test_a_constraint_is_removed_by_its_text_as_it_was_written(live: FakeControl) -> None:
+    text = "{ a,{self/b,0,∞},node }"
+    canonical = "{a, {self/b, 0, inf}, node}"
+    assert colchis("constraint", "add", text).err == f"{canonical}: in force\n"
+    assert list(live.operator) == [canonical]
+    assert colchis("constraint", "remove", text).err == f"{canonical}: removed\n"
+    assert live.operator == {}
+
+
 def test_a_wrong_constraint_is_told_where(live: FakeControl) -> None:
     done = colchis("constraint", "add", "{a, {b, 2, 1}, node}")
     assert done.code == 2
