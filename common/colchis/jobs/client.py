@@ -18,6 +18,7 @@ import cloudpickle
 
 from colchis.errors import ColchisError
 from colchis.jobs import functions as op
+from colchis.jobs.bounds import partitions_of, priority_of, retries_of
 from colchis.jobs.connection import Connection
 from colchis.jobs.futures import Collector, JobFuture, Ordered, first
 from colchis.jobs.graph import Job
@@ -25,25 +26,12 @@ from colchis.jobs.sockets import Sockets
 from colchis.jobs.sources import Source
 from colchis.jobs.streams import Stream
 from colchis.wire.jobs import Query, StageSpec, Status, Submit, Told
-from colchis.wire.work import BATCH, STREAM
 
 if TYPE_CHECKING:
     from colchis.jobs.local import LocalCluster
 
 T = TypeVar("T")
-PRIORITIES = {"stream": STREAM, "batch": BATCH}
 _open: "weakref.WeakSet[Client]" = weakref.WeakSet()
-
-
-def priority_of(priority: str | int) -> int:
-    """The number of a priority; raises ValueError for a name that is none."""
-    if isinstance(priority, int):
-        return priority
-    try:
-        return PRIORITIES[priority]
-    except KeyError:
-        names = ", ".join(PRIORITIES)
-        raise ValueError(f"priority {priority!r}: {names} or a number") from None
 
 
 class Client(Executor):
@@ -63,10 +51,11 @@ class Client(Executor):
         sockets: Sockets | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        """Connect; raises ColchisError where nobody answers within ``timeout`` seconds."""
+        """Connect; raises ColchisError where nobody answers within ``timeout`` seconds, and
+        ValueError for a priority or a number of retries that no job may have."""
         self.name = f"{os.uname().nodename[:32]}-{os.getpid()}-{os.urandom(4).hex()}"
         self.priority = priority_of(priority)
-        self.retries = retries
+        self.retries = retries_of(retries)
         self._on_close = on_close
         self.local: LocalCluster | None = None
         """The processes behind it, where they are its own."""
@@ -120,7 +109,7 @@ class Client(Executor):
             name="s0",
             kind="records",
             function=digest,
-            tasks=len(chunks),
+            tasks=partitions_of(len(chunks)),
             payloads=[self.pickle(chunk) for chunk in chunks],
         )
         ordered: Ordered[list[T]] = Ordered(len(chunks))
@@ -162,7 +151,10 @@ class Client(Executor):
         self.shutdown(wait=True, cancel_futures=gone)
 
     def job(self, name: str = "job", *, priority: str | int | None = None, retries: int = 3) -> Job:
-        """A job of stages; a task of it is tried again up to ``retries`` times."""
+        """A job of stages; a task of it is tried again up to ``retries`` times (100 at most).
+
+        Raises ValueError for what no job may have.
+        """
         chosen = self.priority if priority is None else priority_of(priority)
         return Job(self, name, chosen, retries)
 

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from colchis.errors import ColchisError
 from colchis.jobs import functions as op
+from colchis.jobs.bounds import (
+    buckets_of,
+    memory_of,
+    name_of,
+    partitions_of,
+    prefer_of,
+    retries_of,
+)
 from colchis.jobs.futures import first, flatten
 from colchis.wire.jobs import After, StageSpec
 
@@ -22,9 +30,9 @@ class Job:
 
     def __init__(self, client: "Client", name: str, priority: int, retries: int) -> None:
         self.client = client
-        self.name = name
+        self.name = name_of(name)
         self.priority = priority
-        self.retries = retries
+        self.retries = retries_of(retries)
 
     def records(
         self,
@@ -37,12 +45,10 @@ class Job:
         """Records to begin with, in so many partitions (default: four per slot).
 
         ``memory`` is what a task is expected to hold, in bytes; ``prefer`` names a node or
-        executor ("" for none) per partition.
+        executor ("" for none) per partition. Raises ValueError for what no job may have.
         """
         held = list(items)
-        wanted = 4 * self.client.slots() if partitions is None else partitions
-        if wanted < 1:
-            raise ValueError("partitions must be at least 1")
+        wanted = 4 * self.client.slots() if partitions is None else partitions_of(partitions)
         number = max(1, min(wanted, len(held)))
         size, more = divmod(len(held), number)
         parts, start = [], 0
@@ -50,7 +56,14 @@ class Job:
             end = start + size + (index < more)
             parts.append(held[start:end])
             start = end
-        return Stage(self, (), number, parts=parts, memory=memory, prefer=list(prefer))
+        return Stage(
+            self,
+            (),
+            number,
+            parts=parts,
+            memory=memory_of(memory),
+            prefer=prefer_of(prefer),
+        )
 
     def map(
         self,
@@ -136,9 +149,7 @@ class Stage:
         partitions: int | None = None,
     ) -> "Stage":
         """Bring records of one key together: records ``(key, [value, ...])``."""
-        number = self.partitions if partitions is None else partitions
-        if number < 1:
-            raise ValueError("partitions must be at least 1")
+        number = buckets_of(self.partitions if partitions is None else partitions)
         source = self._then(op.Split(key, value, number))
         return Stage(self.job, (op.Group(),), number, source=source, mode="bucket")
 

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from colchis.wire.codec import Codec
 from colchis.wire.tasks import DropFunction, Function, WhoAreYou
 from colchis.wire.work import (
+    MAX_BUCKETS,
     MAX_MESSAGE,
     PROTOCOL,
     Count,
@@ -22,6 +23,11 @@ from colchis.wire.work import (
     TaskName,
     Text,
 )
+
+MAX_TASKS = 1_000_000
+"""Of one stage."""
+
+MAX_RETRIES = 100
 
 
 class After(Struct, frozen=True, array_like=True):
@@ -45,10 +51,10 @@ class StageSpec(Struct, frozen=True):
     name: Name
     kind: Kind
     function: Digest
-    tasks: Annotated[int, Meta(ge=0, le=1_000_000)]
+    tasks: Annotated[int, Meta(ge=0, le=MAX_TASKS)]
     payloads: list[bytes] = []
     after: Annotated[list[After], Meta(max_length=1000)] = []
-    buckets: Annotated[int, Meta(ge=0, le=65_536)] = 0
+    buckets: Annotated[int, Meta(ge=0, le=MAX_BUCKETS)] = 0
     memory: Count = 0
     prefer: list[Text] = []
 
@@ -64,7 +70,7 @@ class Submit(Struct, frozen=True, tag="submit"):
     priority: Priority
     stages: Annotated[list[StageSpec], Meta(max_length=10_000)]
     deliver: list[Index]
-    retries: Annotated[int, Meta(ge=0, le=100)] = 3
+    retries: Annotated[int, Meta(ge=0, le=MAX_RETRIES)] = 3
     weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     independent: bool = False
 

@@ -35,16 +35,21 @@ EPOCH_SHIFT = 40
 MAX_LOT = 64
 """Tasks of one lot."""
 
+MAX_PRIORITY = 1000
+MAX_TEXT = 65_536
+MAX_COUNT = 2**62
+MAX_BUCKETS = 65_536
+
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 TaskName: TypeAlias = Annotated[str, Meta(max_length=1024)]
 Address: TypeAlias = Annotated[str, Meta(max_length=512)]
-Text: TypeAlias = Annotated[str, Meta(max_length=65_536)]
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
+Text: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=2**31)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e12)]
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
-Priority: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]
+Priority: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
 
 STREAM = 1
 BATCH = 2
@@ -76,7 +81,7 @@ class Work(Struct, frozen=True, array_like=True):
     kind: Kind
     function: Digest
     inputs: Annotated[list[Input], Meta(max_length=100_000)]
-    buckets: Annotated[int, Meta(ge=0, le=65_536)] = 0
+    buckets: Annotated[int, Meta(ge=0, le=MAX_BUCKETS)] = 0
 
 
 class Failure(Struct, frozen=True):

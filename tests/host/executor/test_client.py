@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -77,6 +77,32 @@ def test_what_cannot_be_pickled_is_said_at_once(shared: Client) -> None:
 def test_too_long_a_message_is_refused_with_its_size(shared: Client) -> None:
     with pytest.raises(ColchisError, match=r"\d+ bytes; at most 67108864"):
         shared.submit(len, bytes(65 * 2**20))
+
+
+def test_what_no_service_would_take_is_refused_at_once(shared: Client) -> None:
+    """The service drops such a message: whoever sent it would wait for ever."""
+    job = shared.job("fine")
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: shared.job(priority=-1), "priority -1: a whole number from 0 to 1000"),
+        (lambda: shared.job(priority=1001), "priority 1001"),
+        (lambda: shared.job(retries=-1), "retries -1: a whole number from 0 to 100"),
+        (lambda: shared.job(retries=101), "retries 101"),
+        (lambda: shared.job("\ud800" * 70_000), "a job's name is text of at most"),
+        (lambda: job.records([1], memory=-1), "memory -1"),
+        (lambda: job.records([1, 2], prefer=["n0", None]), "what a task prefers"),  # type: ignore[list-item]
+        (lambda: job.records([1], partitions=0), "partitions 0: a whole number from 1"),
+        (lambda: job.records([1]).shuffle(abs, partitions=65_537), "partitions 65537"),
+        (lambda: shared.map(abs, range(1_000_001)), "partitions 1000001"),
+        (lambda: colchis.jobs.connect("tcp://127.0.0.1:1", priority=-1), "priority -1"),
+        (lambda: colchis.jobs.connect("tcp://127.0.0.1:1", retries=-1), "retries -1"),
+    ]
+    for attempt, told in refused:
+        with pytest.raises(ValueError, match=told):
+            attempt()
+    with pytest.raises(TypeError, match=r"retries 1\.5: a whole number"):
+        shared.job(retries=1.5)  # type: ignore[arg-type]
+    most = shared.job(priority=1000, retries=100).records([-1], memory=2**62).map(abs)
+    assert most.result(60) == [1]
 
 
 def test_timeouts_and_cancelling(shared: Client, tmp_path: Path) -> None:

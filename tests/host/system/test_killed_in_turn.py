@@ -17,7 +17,8 @@ import pytest
 
 from colchis.client.connection import read_connection
 from colchis.errors import ColchisError
-from colchis.jobs.client import Client, priority_of
+from colchis.jobs.bounds import priority_of
+from colchis.jobs.client import Client
 from colchis.jobs.connection import Connection
 from colchis.jobs.secure import sockets_for
 from colchis.wire.jobs import StageSpec, Submit
