@@ -1,6 +1,7 @@
 """What a container is given, and what it is kept from."""
 
 import os
+import signal
 from pathlib import Path
 
 from colchis_agent.cgroups import Limits, Usage
@@ -70,7 +71,9 @@ def test_it_leads_a_session_and_reads_nothing(any_world: World) -> None:
 def test_signals_have_their_usual_meaning(any_world: World) -> None:
     command = ("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
     lines = output(any_world, LaunchSpec(any_world.ref, command)).splitlines()
-    assert [int(line.split()[1], 16) for line in lines] == [0, 0]
+    # What posix_spawn starts, and all below it, ignores signals that the C library keeps to itself.
+    usable = sum(1 << number - 1 for number in signal.valid_signals())
+    assert [int(line.split()[1], 16) & usable for line in lines] == [0, 0]
 
 
 def test_it_inherits_no_descriptors(any_world: World) -> None:

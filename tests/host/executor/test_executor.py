@@ -281,6 +281,13 @@ def test_child_that_a_task_forked_does_not_speak_for_it(one: Bench) -> None:
     assert one.result(one.call(fork)) == 0
 
 
+def test_what_forks_slots_has_one_thread(one: Bench) -> None:
+    def threads() -> int:
+        return len(list(Path(f"/proc/{os.getppid()}/task").iterdir()))
+
+    assert one.result(one.call(threads)) == 1
+
+
 def test_large_results_stay_and_are_served(one: Bench) -> None:
     task = one.launch(lambda records: [bytes(100_000)] * 2, [0], buckets=2)
     finished = one.expect(wire.Finished)
