@@ -32,8 +32,9 @@ def limits(bounds: Bounds, state: State) -> Limits:
     rest = bounds.rest
     k, m = max(1, len(problem.apps)), max(1, problem.instances)
     weights = settings.weights
-    total = weights.placed * apps / k - weights.violations * extent / m + rest
+    total = weights.placed * apps / k + rest
     if not ordered:
+        total -= weights.violations * (extent + problem.settled_extent) / m
         reached = worth(state, settings)[0]
         gap = relative(total - reached, reached, total)
     elif len(placed) < apps:

@@ -340,7 +340,8 @@ def worth(state: State, settings: Settings) -> tuple[float, ...]:
         return (float(placed), -round(extent, 9), round(rest, 12))
     k = max(1, len(problem.apps))
     m = max(1, problem.instances_with(apps))
-    return (weights.placed * placed / k - weights.violations * extent / m + rest,)
+    missed = (extent + problem.settled_extent) / m
+    return (weights.placed * placed / k - weights.violations * missed + rest,)
 
 
 def rest_worth(state: State, settings: Settings) -> float:

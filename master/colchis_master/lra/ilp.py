@@ -373,5 +373,6 @@ class _Phases:
 
     def _sum_constant(self, instances: int) -> float:
         weights = self._settings.weights
-        missed = weights.violations / max(1, instances) * self._model.extent_constant
+        constant = self._model.extent_constant + self._problem.settled_extent
+        missed = weights.violations / max(1, instances) * constant
         return most_rest(self._problem, self._settings) - self._model.rest_constant - missed

@@ -251,14 +251,10 @@ class Problem:
     def _select_live(self) -> None:
         """Families whose extents the round can change: those of new containers, and those that
         count any of them."""
-        moved = {
+        moved = self._moved = {
             number for number, counter in enumerate(self.counters) if counter.kinds & self.new_kinds
         }
-        self.live = _merged(
-            family
-            for family in self.families
-            if not family.trivial and (family.kinds & self.new_kinds or family.counters & moved)
-        )
+        self.live = _merged(filter(self.is_live, self.families))
         self.families_of = [
             [i for i, family in enumerate(self.live) if group.kind in family.kinds]
             for group in self.groups
@@ -268,6 +264,18 @@ class Problem:
             [number for number in sorted(used) if group.kind in self.counters[number].kinds]
             for group in self.groups
         ]
+
+    def is_live(self, family: Family) -> bool:
+        """Whether the round can change the family's extents."""
+        bears = family.kinds & self.new_kinds or family.counters & self._moved
+        return bool(bears) and not family.trivial
+
+    @cached_property
+    def settled_extent(self) -> float:
+        """Weighted extents that the round cannot change."""
+        from colchis_master.lra.settled import settled_extent
+
+        return settled_extent(self)
 
     def instances_with(self, placed: Iterable[int]) -> int:
         """Pairs of a rule and a subject of it, once the apps ``placed`` are."""

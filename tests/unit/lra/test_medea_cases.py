@@ -187,3 +187,18 @@ def test_a_node_that_holds_more_than_it_has_does_not_end_the_search() -> None:
     assert plan.apps[1].reasons[0] == (
         "heavy/g (after 1 of 2): 1 node: needs 1GiB memory, 0 memory free"
     )
+
+
+def test_the_weighted_sum_knows_of_what_is_missed_already() -> None:
+    """What z misses is shared out among all subjects: an app that brings one makes it less."""
+    held = Container.of("z/g/0", {"z"}, Resources.of(1, "1GiB"))
+    missed = rule("{z, {nowhere, 1, inf}, node}", "z", weight=10)
+    crowded = Cluster(
+        (Node("n0", Resources.of(2, "8GiB"), {}),), (held,), {held.id: "n0"}, (missed,)
+    )
+    plain = app("plain", {"g": (1, {"p"})})
+    ruled = app("ruled", {"g": (1, {"r"})}, "{r, {r, 0, 5}, node}")
+    plan = solve(crowded, plain, ruled, mode="weighted")
+    assert plan.optimal
+    assert [placed.placed for placed in plan.apps] == [False, True]
+    assert plan.objective == pytest.approx(1 / 2 - 0.5 * 10 / 2)
