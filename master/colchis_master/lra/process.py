@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO
 
+from colchis.jobs.urgency import wake_normally
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
@@ -304,6 +305,8 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
+    # Inherited from the master, whose tasks it would keep from their cores.
+    wake_normally()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # What is pickled here is to be found there, so it may not be of the module ``__main__``.

@@ -17,6 +17,7 @@ import zmq.asyncio
 
 from colchis.client.connection import Connection, write_connection
 from colchis.client.http import IDLE
+from colchis.jobs.urgency import wake_soon
 from colchis.model.app import AppSpec
 from colchis.model.cluster import Cluster
 from colchis.model.plan import Plan
@@ -45,9 +46,9 @@ DOMAIN = "agents"
 TURN = 0.0002
 """Seconds for which messages of agents are handled before others have their turn."""
 
-GARBAGE = (20_000, 50, 50)
-"""Objects after which each generation is collected: what the master makes is mostly kept, so that
-the usual collections, several a second, find little and hold up tasks."""
+GARBAGE = (1_000, 1_000, 50)
+"""Objects after which each generation is collected. What the master makes it mostly keeps, so that
+collections find little; one of a few new objects holds up no task, one of all the rest is rare."""
 
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
@@ -63,6 +64,8 @@ def run_master(settings: MasterSettings) -> int:
 
     Raises InputError where keys or tokens cannot be used, JournalError where the journal cannot.
     """
+    # Nobody who has the cores shall keep a task waiting. ZeroMQ's threads inherit it.
+    wake_soon()
     master = Master(settings)
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
