@@ -84,6 +84,9 @@ def keep_homes(plan: Plan, found: Sequence[Change]) -> Plan:
     apps = []
     for app in plan.apps:
         homes = {i: node for one in found if one.app == app.app for i, node in one.replaced.items()}
+        if not homes:
+            apps.append(app)
+            continue
         left = dict(app.assignments)
         kept: dict[ContainerId, str] = {}
         for ident, home in homes.items():

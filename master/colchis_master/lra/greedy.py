@@ -191,12 +191,13 @@ class Greedy:
             for g in own
         }
         ordered: list[int] = []
-        remaining = list(own)
+        remaining = dict.fromkeys(own)
         while remaining:
-            ready = [g for g in remaining if not wanted[g].intersection(remaining)]
-            nxt = (ready or remaining)[0]
+            first = next(iter(remaining))
+            ready = (g for g in remaining if remaining.keys().isdisjoint(wanted[g]))
+            nxt = next(ready, first)
             ordered.append(nxt)
-            remaining.remove(nxt)
+            del remaining[nxt]
         return ordered
 
     def serial(self) -> State:

@@ -202,3 +202,13 @@ def test_the_weighted_sum_knows_of_what_is_missed_already() -> None:
     assert plan.optimal
     assert [placed.placed for placed in plan.apps] == [False, True]
     assert plan.objective == pytest.approx(1 / 2 - 0.5 * 10 / 2)
+
+
+def test_an_app_of_thousands_of_groups_is_placed() -> None:
+    """Those that others want to be near come first; to find them must not look at all pairs."""
+    groups = {f"g{i}": (1, {f"t{i}"}) for i in range(4000)}
+    wide = app("wide", groups, "{t0, {t3999, 1, inf}, node}", cpus=0.001)
+    roomy = Cluster(tuple(Node(f"n{i}", Resources.of(8, "3TiB"), {}) for i in range(2)))
+    plan = solve(roomy, wide, algorithm="serial", time_limit=1000.0)
+    assert plan.totals.placed == 4000
+    assert plan.violations == ()
