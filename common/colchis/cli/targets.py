@@ -86,12 +86,29 @@ def _targets(master: Client) -> list[str]:
     return sorted({*_apps(master), *whole})
 
 
+def _alone(what: str) -> Callable[[Any], Any]:
+    """Checks that words can be names before anything is done about any of them."""
+
+    def check(given: Any) -> Any:
+        for name in [given] if isinstance(given, str) else given or ():
+            if not name or "/" in name:
+                raise InputError.of(f"{name!r} names no {what}; write the {what}'s name alone")
+        return given
+
+    return check
+
+
 AppArguments = Annotated[
-    list[str], typer.Argument(help="Names of apps.", autocompletion=_names(_apps))
+    list[str],
+    typer.Argument(help="Names of apps.", autocompletion=_names(_apps), callback=_alone("app")),
 ]
 MaybeAppArgument = Annotated[
     str | None,
-    typer.Argument(help="An app; all where none is named.", autocompletion=_names(_apps)),
+    typer.Argument(
+        help="An app; all where none is named.",
+        autocompletion=_names(_apps),
+        callback=_alone("app"),
+    ),
 ]
 TargetArgument = Annotated[
     str,
@@ -106,6 +123,7 @@ NodeArgument = Annotated[
     typer.Argument(
         help="The node's name.",
         autocompletion=_names(lambda master: (node["node"] for node in master.nodes())),
+        callback=_alone("node"),
     ),
 ]
 RuleArgument = Annotated[
@@ -122,6 +140,7 @@ JobArgument = Annotated[
     typer.Argument(
         help="The job's name.",
         autocompletion=_names(lambda master: (job["job"] for job in master.jobs())),
+        callback=_alone("job"),
     ),
 ]
 ContainerOption = Annotated[

@@ -141,6 +141,20 @@ def test_suspend_says_what_it_waited_for_in_vain(live: FakeControl, files: Path)
     assert colchis("suspend", "stuck", "--no-wait").code == 0
 
 
+@pytest.mark.parametrize("word", ["", "web/w", "web/w/0"])
+@pytest.mark.parametrize(
+    "verb",
+    ["status", "stop", "node drain", "node undrain", "job status", "job tasks", "job cancel"],
+)
+def test_words_that_cannot_be_names(live: FakeControl, verb: str, word: str) -> None:
+    colchis("run", "web.yaml")
+    others = ["web"] if verb == "stop" else []
+    done = colchis(*verb.split(), *others, word)
+    assert done.code == 2
+    assert f"{word!r} names no " in done.err
+    assert "web" in live.specs
+
+
 @pytest.mark.parametrize("word", ["a/b/c", "a/b/0/1", "/w/0", "", "a/"])
 def test_words_that_name_nothing(live: FakeControl, word: str) -> None:
     for verb in ("suspend", "logs"):
