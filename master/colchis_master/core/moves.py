@@ -42,7 +42,11 @@ class Moves:
             return
         self._next = now + AGAIN
         drained = {node.name for node in self._state.nodes.values() if node.drained}
-        for app in self._state.apps.values():
+        apps = self._state.apps
+        # To look at all containers would take milliseconds, and most apps have had one spec only.
+        changed = {name for name, app in apps.items() if len(app.specs) > 1}
+        leaving = {e.id.app for name in drained for e in self._state.held.get(name, ())}
+        for app in map(apps.__getitem__, sorted(changed | leaving)):
             if app.stopping:
                 continue
             due = [
