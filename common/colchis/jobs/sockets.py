@@ -10,11 +10,8 @@ from typing import Protocol
 import zmq
 
 from colchis.wire.lines import Line, ZmqLine
-from colchis.wire.unix import SCHEME, UnixLine, UnixServer
+from colchis.wire.unix import QUEUE, SCHEME, UnixLine, UnixServer
 from colchis.wire.work import MAX_RESULT
-
-QUEUE = 100_000
-"""Messages that wait for one slow peer before further ones are refused."""
 
 
 class Sockets(Protocol):

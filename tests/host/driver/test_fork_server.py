@@ -75,13 +75,19 @@ def is_forked(pid: int) -> bool:
     return b"--serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
+def one_forked_and_one_not(world: World, specs: tuple[LaunchSpec, LaunchSpec]) -> list[int]:
+    """Launch two containers; their shims, the second started by a command of its own."""
+    world.driver.launch(specs[0])
+    kill_fork_servers()
+    world.driver.launch(specs[1])
+    shims = [shim_of(world, spec) for spec in specs]
+    assert [is_forked(shim) for shim in shims] == [True, False]
+    return shims
+
+
 def test_a_forked_shim_is_like_one_with_a_command_of_its_own(any_world: World) -> None:
     specs = sleeper("a/forked/0"), sleeper("a/executed/0")
-    any_world.driver.launch(specs[0])
-    kill_fork_servers()
-    any_world.driver.launch(specs[1])
-    pids = [shim_of(any_world, spec) for spec in specs]
-    assert [is_forked(pid) for pid in pids] == [True, False]
+    pids = one_forked_and_one_not(any_world, specs)
     forked, executed = (
         surroundings(pid, any_world.folder(spec.ref)) for pid, spec in zip(pids, specs, strict=True)
     )
@@ -95,11 +101,7 @@ def test_a_forked_shim_is_like_one_with_a_command_of_its_own(any_world: World) -
 
 def test_shims_are_told_apart_by_their_names(any_world: World) -> None:
     specs = sleeper("a/forked/0"), sleeper("long/executed/12")
-    any_world.driver.launch(specs[0])
-    kill_fork_servers()
-    any_world.driver.launch(specs[1])
-    shims = [shim_of(any_world, spec) for spec in specs]
-    assert [is_forked(shim) for shim in shims] == [True, False]
+    shims = one_forked_and_one_not(any_world, specs)
     assert [status(shim)["Name"] for shim in shims] == ["shim a/forked/0", "shim xecuted/12"]
     for spec in specs:
         record = StateFolder(any_world.folder(spec.ref)).shim()

@@ -109,9 +109,13 @@ pool.close()
 """
 
 
+def run_script(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-c", script, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
 def test_zygote_that_is_needed_and_stays_stopped_is_given_up(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", LOOKS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = run_script(LOOKS, tmp_path)
     said = "not needed\ngoes on\nwaits\nthe zygote was stopped for 10 s\n"
     assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
 
@@ -141,8 +145,7 @@ pool.close()
 
 
 def test_time_in_which_the_supervisor_was_stopped_itself_does_not_count(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", SUSPENDED, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = run_script(SUSPENDED, tmp_path)
     said = "waits\nthe zygote was stopped for 10 s\n"
     assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
 
