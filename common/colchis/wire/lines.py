@@ -6,11 +6,18 @@ at a ZeroMQ ROUTER. Nothing here waits: whoever has a line polls its ``source``.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import zmq
 
 from colchis.wire import frames
+
+
+class Fault(NamedTuple):
+    """What has gone wrong at a server's end: with whom (empty: nobody known) and why."""
+
+    routing: bytes
+    error: Exception
 
 
 class Line(Protocol):
@@ -18,6 +25,9 @@ class Line(Protocol):
 
     due: float
     """When to call :meth:`again`, by ``time.monotonic()``; infinite where there is no need."""
+
+    faults: list[Fault]
+    """What has gone wrong lately, to be taken out by who keeps a log of it."""
 
     @property
     def source(self) -> "int | zmq.Socket[bytes]":
@@ -33,7 +43,7 @@ class Line(Protocol):
         """Send, or keep for when it can be sent; False where that is not possible."""
 
     def again(self) -> None:
-        """Connect again, if it is time."""
+        """Connect again, or let peers connect, if it is time."""
 
     def close(self, patience: float) -> None:
         """End it, once what waits has been sent or so many seconds have passed."""
@@ -44,6 +54,7 @@ class ZmqLine:
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self.due = math.inf
+        self.faults: list[Fault] = []
         self._socket = socket
 
     @property

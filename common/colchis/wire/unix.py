@@ -23,6 +23,7 @@ from pathlib import Path
 
 from colchis.errors import InputError
 from colchis.wire.codec import WireError
+from colchis.wire.lines import Fault
 from colchis.wire.work import MAX_MESSAGE
 
 SCHEME = "unix://"
@@ -30,6 +31,8 @@ QUEUE = 100_000
 """Messages that wait for one slow peer before further ones are refused."""
 AGAIN = 0.01, 0.2
 """Seconds between two attempts to connect: at first, doubled each time, and at most."""
+REST = 1.0
+"""Seconds for which nobody is let in where that failed, unless somebody leaves."""
 LONGEST_PATH = 107
 """Bytes of a socket file's path (``sun_path`` and its end)."""
 NEW = "~"
@@ -108,6 +111,7 @@ class Stream:
         self, connected: socket.socket, poll: "select.epoll", waiting: deque[bytes]
     ) -> None:
         self.waiting = waiting
+        self.nonsense: WireError | None = None
         self._socket = connected
         self._poll = poll
         self._reader = Reader()
@@ -151,14 +155,20 @@ class Stream:
         return True
 
     def read(self) -> tuple[list[bytes], bool]:
-        """What has arrived, some of it if it is much; and whether more may come."""
+        """What has arrived, some of it if it is much; and whether more may come.
+
+        ``nonsense`` says then what was wrong, if that is why none may.
+        """
         frames: list[bytes] = []
         try:
             data = self._socket.recv(_READ, _FLAGS)
             frames.extend(self._reader.feed(data))
         except BlockingIOError:
             return frames, True
-        except (OSError, WireError):
+        except OSError:
+            return frames, False
+        except WireError as error:
+            self.nonsense = error
             return frames, False
         return frames, bool(data)
 
@@ -188,6 +198,7 @@ class UnixLine:
         """Held by who changes or uses the stream."""
         self._pause = AGAIN[0]
         self.due = 0.0
+        self.faults: list[Fault] = []
         self.again()
 
     @property
@@ -287,12 +298,12 @@ class UnixServer:
             self._socket.close()
             raise
         self._poll = select.epoll()
-        self._poll.register(self._socket, select.EPOLLIN)
         self._numbers = itertools.count(1)
         self._streams: dict[bytes, Stream] = {}
         self._routing: dict[int, bytes] = {}
         """By descriptor."""
-        self.due = math.inf
+        self.faults: list[Fault] = []
+        self._let_in()
 
     @property
     def source(self) -> int:
@@ -300,7 +311,9 @@ class UnixServer:
         return self._poll.fileno()
 
     def again(self) -> None:
-        """The peers connect."""
+        """Let peers connect again, if it is time."""
+        if time.monotonic() >= self.due:
+            self._let_in()
 
     def arrived(self, most: int) -> Iterator[list[bytes]]:
         """What has arrived, after the routing id; ids are never used again."""
@@ -315,8 +328,7 @@ class UnixServer:
             if events & ~select.EPOLLOUT:
                 frames, alive = stream.read()
                 if not alive:
-                    del self._routing[descriptor], self._streams[routing]
-                    stream.close()
+                    self._part(descriptor, routing, stream)
                 if frames:
                     yield [routing, *frames]
 
@@ -342,11 +354,30 @@ class UnixServer:
         self._socket.close()
         self._poll.close()
 
+    def _part(self, descriptor: int, routing: bytes, stream: Stream) -> None:
+        del self._routing[descriptor], self._streams[routing]
+        stream.close()
+        if stream.nonsense is not None:
+            self.faults.append(Fault(routing, stream.nonsense))
+        if self.due < math.inf:
+            # Its descriptor may be the one that was wanting.
+            self._let_in()
+
+    def _let_in(self) -> None:
+        self.due = math.inf
+        self._poll.register(self._socket, select.EPOLLIN)
+
     def _accept(self) -> None:
         try:
             accepted, _ = self._socket.accept()
-        except OSError:
-            # Whoever it was is gone, or there are no descriptors left until somebody goes.
+        except (BlockingIOError, ConnectionAbortedError):
+            # Whoever it was is gone.
+            return
+        except OSError as error:
+            # Whoever waits would be found by every poll, though there are no descriptors left.
+            self._poll.unregister(self._socket)
+            self.due = time.monotonic() + REST
+            self.faults.append(Fault(b"", error))
             return
         accepted.setblocking(False)
         routing = next(self._numbers).to_bytes(5, "big")

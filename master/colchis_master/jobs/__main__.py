@@ -17,6 +17,7 @@ from colchis.errors import ColchisError
 from colchis.jobs.secure import sockets_for
 from colchis.jobs.sockets import listen
 from colchis.jobs.urgency import die_with_parent, wake_soon
+from colchis.logs import log_to_stderr
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
 from colchis_master.jobs.service import JobService
@@ -91,6 +92,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m colchis_master.jobs CONFIG.json", file=sys.stderr)
         return 2
+    log_to_stderr()
     try:
         config = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Config)
         return serve(config)

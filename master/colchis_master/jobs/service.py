@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any, get_args
 
-import structlog
 import zmq
 
 from colchis.wire import jobs as ask
@@ -18,11 +17,10 @@ from colchis.wire.codec import Codec, WireError
 from colchis.wire.lines import Line
 from colchis.wire.work import MAX_MESSAGE, PROTOCOL
 from colchis_master.jobs.books import Forget, Keep, Output, ToClient, ToExecutor
+from colchis_master.jobs.complaints import Complaints
 from colchis_master.jobs.core import JobCore
 from colchis_master.jobs.journal import Journal
 from colchis_master.jobs.status import status
-
-log = structlog.get_logger("jobs")
 
 MESSAGES: Codec[ask.FromClient | wire.FromExecutor] = Codec(
     ask.FromClient | wire.FromExecutor, limit=MAX_MESSAGE
@@ -101,8 +99,7 @@ class JobService:
         self._stopping = False
         self._results_due: float | None = None
         self._released: list[str] = []
-        self.dropped = 0
-        """Messages that were none, or came from nobody known."""
+        self.complaints = Complaints()
         self._requests: dict[type, Callable[[str, Any, float], None]] = {
             wire.Function: lambda name, message, _: core.clients.add_function(name, message),
             wire.DropFunction: lambda name, message, _: core.clients.drop_function(
@@ -133,12 +130,16 @@ class JobService:
         while not self._stopping:
             wakeup = core.next_wakeup()
             due = tick if wakeup is None else min(tick, wakeup)
-            first = due if self._results_due is None else min(due, self._results_due)
+            first = min(due, self._executors.line.due, self._clients.line.due)
+            if self._results_due is not None:
+                first = min(first, self._results_due)
             wait = 0.0 if core.behind else max(0.0, first - time.monotonic())
             arrived = poller.poll(math.ceil(wait * 1000))
             now = time.monotonic()
             for source, _ in arrived:
                 self._drain(self._lines[source], now)
+            for line in self._lines.values():
+                line.again()
             # A client that waits need not wait for what is decided about the slot.
             self._send(core.results(), now)
             if now >= due:
@@ -164,16 +165,29 @@ class JobService:
         take_executor: Taker = self._from_executor if line is self._executors.line else _refuse
         for identity, (routing, *frames) in line.identified(TURN):
             for frame in frames:
+                kind = "malformed message dropped"
                 try:
                     message = MESSAGES.decode(frame)
+                    kind = "message refused"
                     check(identity, message)
                     if isinstance(message, FROM_EXECUTOR):
                         take_executor(routing, message, now)
                     else:
                         take_client(routing, message, now)
                 except WireError as error:
-                    self.dropped += 1
-                    log.warning("message dropped", why=str(error))
+                    who = identity or self._name(line, routing)
+                    self.complaints.note(kind, who, str(error), now)
+        for routing, fault in line.faults:
+            kind = "connection cut off" if routing else "connection not accepted"
+            self.complaints.note(kind, self._name(line, routing), str(fault), now)
+        line.faults.clear()
+
+    def _name(self, line: Line, routing: bytes) -> str:
+        """Who this is, or its connection's routing id in hex."""
+        names = (
+            peers.name(routing) for peers in (self._clients, self._executors) if peers.line is line
+        )
+        return next(filter(None, names), routing.hex())
 
     def _from_executor(self, routing: bytes, message: wire.FromExecutor, now: float) -> None:
         if isinstance(message, wire.Register):

@@ -1,7 +1,9 @@
 """Lines over Unix sockets: whole messages or none, whatever the peer does."""
 
+import errno
 import math
 import os
+import resource
 import select
 import signal
 import socket
@@ -12,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -174,8 +176,61 @@ def test_who_sends_nonsense_is_cut_off_and_nobody_else(
         peer.sendall(packed([b"sense"]) + nonsense)
         assert take(server, 1) == [b"sense"]
         assert peer.recv(1) == b""
+    [fault] = server.faults
+    assert fault.routing not in (routing, b"")
+    assert "frame of" in str(fault.error)
     assert server.send([routing, b"still there"])
     assert take(line, 1) == [b"still there"]
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """No file can be opened here unless another is closed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def refuse(server: UnixServer) -> None:
+    """Have a server look who wants to connect, and find that it cannot let them in."""
+    assert select.select([server.source], [], [], DEADLINE)[0]
+    assert [*server.arrived(10)] == []
+    [fault] = server.faults
+    assert isinstance(fault.error, OSError) and fault.error.errno == errno.EMFILE
+    assert not select.select([server.source], [], [], 0)[0], "it would be polled again and again"
+
+
+def test_who_cannot_be_let_in_is_when_somebody_leaves(server: UnixServer, address: str) -> None:
+    guest = raw(address)
+    guest.sendall(packed([b"early"]))
+    assert take(server, 1) == [b"early"]
+    with raw(address) as peer:
+        peer.sendall(packed([b"late"]))
+        with no_descriptors():
+            refuse(server)
+            guest.close()
+            [*server.arrived(10)]
+            [*server.arrived(10)]
+            assert take(server, 1) == [b"late"]
+    assert len(server.faults) == 1 and server.due == math.inf
+
+
+def test_who_cannot_be_let_in_is_tried_again(
+    server: UnixServer, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix, "REST", 0.0)
+    with raw(address) as peer:
+        peer.sendall(packed([b"late"]))
+        with no_descriptors():
+            refuse(server)
+        assert server.due <= time.monotonic()
+        assert take(server, 1) == [b"late"]
+    assert server.due == math.inf
 
 
 def test_half_a_message_is_none(server: UnixServer, address: str) -> None:
