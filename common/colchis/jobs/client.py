@@ -61,7 +61,6 @@ class Client(Executor):
         """The processes behind it, where they are its own."""
         self._numbers = itertools.count(1)
         self._pending: set[Future[Any]] = set()
-        self._lock = threading.Lock()
         self._shut = False
         self._cancelling = False
         self._process = os.getpid()
@@ -215,7 +214,12 @@ class Client(Executor):
     def close(self) -> None:
         """Cancel what still runs and disconnect. Nothing happens the second time.
 
-        Nor in a forked child: what it has inherited is its parent's.
+        Nor in a forked child: what it has inherited is its parent's. All futures are settled and
+        their callbacks called before this returns, unless one of them calls it. A signal's handler
+        may call it, also in the middle of a submission, but waits for ever where the code that it
+        has interrupted holds a lock that those callbacks, or the futures themselves, want;
+        ``result()`` and ``wait()`` hold a future's own for microseconds. To raise in the handler
+        and close outside is always safe.
         """
         self._shut = True
         _open.discard(self)
@@ -286,29 +290,22 @@ class Client(Executor):
                 self._connection.give_up(query)
 
     def _note(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._pending.add(future)
-            late = self._cancelling
+        self._pending.add(future)
         future.add_done_callback(self._settled)
-        if late:
+        if self._cancelling:
             # Another thread, a stream's, was about to submit it when everything was cancelled.
             future.cancel()
 
     def _settled(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._pending.discard(future)
+        self._pending.discard(future)
 
     def _cancel_all(self) -> None:
-        with self._lock:
-            self._cancelling = True
-            pending = list(self._pending)
-        for future in pending:
+        self._cancelling = True
+        for future in self._pending.copy():
             future.cancel()
 
     def _wait_all(self) -> None:
-        with self._lock:
-            pending = list(self._pending)
-        wait(pending)
+        wait(self._pending.copy())
 
     def _close_when_done(self) -> None:
         self._wait_all()

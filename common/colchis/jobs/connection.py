@@ -2,14 +2,18 @@
 
 Callers queue messages; the thread owns every socket. When the line is lost it comes back by
 itself, and the thread asks for what it missed; a result that comes twice is delivered once.
+
+Handing over takes no lock: a signal's handler may close the connection in the middle of it, and
+then waits for the thread, not for what it has interrupted.
 """
 
 import math
 import os
 import threading
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Protocol
@@ -79,6 +83,26 @@ class Fetch(Struct):
     deadline: float
 
 
+class Waker:
+    """Wakes the thread that polls its ``file``.
+
+    That is closed with the last reference: closed by hand, its number could be another file's
+    when somebody else is just about to write.
+    """
+
+    def __init__(self) -> None:
+        self.file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self.file).atexit = False
+
+    def wake(self) -> None:
+        """The thread's next or present poll ends."""
+        os.eventfd_write(self.file, 1)
+
+    def woken(self) -> None:
+        """Taken note of by the thread."""
+        os.eventfd_read(self.file)
+
+
 class Connection:
     """Talks for one client until closed."""
 
@@ -91,10 +115,11 @@ class Connection:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._service = self._reach_soon_woken(address)
         self._peers: dict[str, zmq.Socket[bytes]] = {}
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._waker: Waker | None = Waker()
+        """None once nobody is there to be woken."""
         self._poller = zmq.Poller()
         self._poller.register(self._service.source, zmq.POLLIN)
-        self._poller.register(self._wake, zmq.POLLIN)
+        self._poller.register(self._waker.file, zmq.POLLIN)
         self._outbox: deque[Callable[[], None]] = deque()
         self._unsent: list[bytes] = []
         self._held: list[bytes] = []
@@ -104,13 +129,12 @@ class Connection:
         self._fetches: dict[str, Fetch] = {}
         self._answers: dict[int, tuple[ask.Query, Future[ask.Status]]] = {}
         self._closing = False
-        self._own_end = False
-        """Whether the thread closes the connection itself."""
+        """Set before the thread looks into the outbox for the last time."""
         self._woken = False
         """Whether the thread has been woken since it last looked into the outbox."""
-        self._entry = threading.Lock()
-        """Held while something is handed to the thread, and to say that nothing more will be."""
-        self._thread = threading.Thread(target=self._run, name="colchis-jobs", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._waker,), name="colchis-jobs", daemon=True
+        )
         self._thread.start()
 
     def submit(self, job: ask.Submit, functions: dict[str, bytes], listener: Listener) -> None:
@@ -160,30 +184,31 @@ class Connection:
 
         Called by a listener, so in the connection's own thread, it returns before that has ended.
         """
-        with self._entry:
-            if self._closing:
-                return
-            self._closing = True
-            self._wake_up()
-        if threading.current_thread() is self._thread:
-            self._own_end = True
+        if self._closing:
             return
-        self._thread.join()
-        # Not by the thread: it may end before the line that woke it has been executed.
-        os.close(self._wake)
+        self._closing = True
+        self._wake_up()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def _do(self, what: Callable[[], None]) -> None:
         """Have the thread do something. Raises ConnectionClosedError."""
-        with self._entry:
-            if self._closing:
-                raise ConnectionClosedError("the connection is closed")
-            self._outbox.append(what)
-            if not self._woken:
-                self._woken = True
-                self._wake_up()
+        self._outbox.append(what)
+        if self._closing:
+            try:
+                self._outbox.remove(what)
+            except ValueError:
+                # The thread has taken it, and ends it with all the rest.
+                return
+            raise ConnectionClosedError("the connection is closed")
+        if not self._woken:
+            self._woken = True
+            self._wake_up()
 
     def _wake_up(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
 
     def _reach_soon_woken(self, address: str) -> Line:
         """Connect from a thread that is woken soon: ZeroMQ's own threads inherit that."""
@@ -203,19 +228,17 @@ class Connection:
             raise made[0]
         return made[0]
 
-    def _run(self) -> None:
+    def _run(self, waker: Waker) -> None:
         wake_soon()
         try:
-            self._serve()
+            self._serve(waker)
         finally:
-            if not self._closing:
-                # Something is wrong: nobody shall wait for what never comes.
-                with self._entry:
-                    self._own_end |= not self._closing
-                    self._closing = True
+            # Also where something is wrong: nobody shall wait for what never comes.
+            self._closing = True
+            self._waker = None
             self._end()
 
-    def _serve(self) -> None:
+    def _serve(self, waker: Waker) -> None:
         self._hello()
         self._flush()
         ping = time.monotonic() + PING
@@ -227,8 +250,8 @@ class Connection:
                 self._give_up_fetches(now)
             due = min(ping, self._held_until, self._service.due)
             for source, _ in self._poller.poll(max(0, int((due - now) * 1000) + 1)):
-                if source == self._wake:
-                    os.eventfd_read(self._wake)
+                if source == waker.file:
+                    waker.woken()
                 elif source == self._service.source:
                     self._receive()
                 else:
@@ -244,21 +267,27 @@ class Connection:
             peer.close(0)
         self._service.close(0.5)
         self._context.term()
+        for what in self._handed_over():
+            what()
         for awaited in list(self._jobs.values()):
             awaited.listener.refused("the connection was closed", lost=True)
         for _, answer in self._answers.values():
             with suppress(InvalidStateError):
                 answer.set_exception(ConnectionClosedError("the connection was closed"))
-        if self._own_end:
-            os.close(self._wake)
 
     def _empty_outbox(self) -> None:
         self._woken = False
-        while self._outbox:
-            self._outbox.popleft()()
+        for what in self._handed_over():
+            what()
             if len(self._unsent) >= PARCEL:
                 self._flush()
         self._flush()
+
+    def _handed_over(self) -> Iterator[Callable[[], None]]:
+        # Who comes too late takes it back: what was there a moment ago may be gone.
+        with suppress(IndexError):
+            while True:
+                yield self._outbox.popleft()
 
     def _send(self, message: ask.FromClient) -> None:
         self._unsent.append(ask.FROM_CLIENT.encode(message))

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -145,12 +146,14 @@ def test_nobody_waits_for_a_thread_that_has_broken_down(
     peer: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[object] = []
+    asked: list[Future[ask.Status]] = []
     monkeypatch.setattr(threading, "excepthook", lambda what: told.append(what.exc_type))
     connection = Connection(peer.address, "someone")
     thread = next(t for t in threading.enumerate() if t.name == "colchis-jobs")
 
     class Broken(Collector[Any]):
         def accepted(self) -> None:
+            asked.append(connection.query(Query(3)))
             raise AssertionError("a mistake of ours")
 
     future: JobFuture[Any] = JobFuture("j", connection.cancel)
@@ -158,7 +161,8 @@ def test_nobody_waits_for_a_thread_that_has_broken_down(
     answer = connection.query(Query(1))
     peer.hear(Query)
     peer.say(ask.Accepted("j"))
-    for waiting in (future, answer):
+    assert isinstance(future.exception(PATIENCE), ColchisError)
+    for waiting in (answer, *asked):
         assert isinstance(waiting.exception(PATIENCE), ColchisError)
     with pytest.raises(ColchisError, match="closed"):
         connection.query(Query(2))
