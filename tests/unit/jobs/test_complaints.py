@@ -1,8 +1,12 @@
 """What the job service cannot take is told of, without flooding the log."""
 
+import json
+import math
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +49,11 @@ def lines(tmp_path: Path) -> Iterator[tuple[UnixServer, UnixServer]]:
         one.close(0)
 
 
+def connected(line: UnixLine) -> bool:
+    line.again()
+    return line.due == math.inf
+
+
 def test_each_kind_is_told_once_with_who_and_why(
     lines: tuple[UnixServer, UnixServer], tmp_path: Path
 ) -> None:
@@ -79,6 +88,26 @@ def test_who_is_cut_off_is_named(lines: tuple[UnixServer, UnixServer], tmp_path:
         [one] = wait_for(lambda: told)
     assert one["event"] == "connection cut off" and one["peer"] == "someone"
     assert "frame of 4294967295 bytes" in one["why"]
+
+
+def test_they_are_on_standard_error_and_harmless(tmp_path: Path) -> None:
+    address = f"unix://{tmp_path}/c"
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"clients": address}))
+    line = UnixLine(address)
+    line.send([ask.FROM_CLIENT.encode(ask.Hello("me\x1b[2J")), b"\xc1"])
+    command = [sys.executable, "-m", "colchis_master.jobs", str(config)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            wait_for(lambda: connected(line))
+            told = process.stderr.readline()
+        finally:
+            process.terminate()
+        assert process.stdout.read() == ""
+    assert 'level=warning event="malformed message dropped" peer=me\\x1b[2J' in told
+    line.close(0)
 
 
 def test_kinds_are_told_apart_and_again_after_a_while() -> None:
