@@ -40,6 +40,7 @@ from colchis.cli.output import to_yaml
 from colchis.client.connection import read_connection
 from colchis.client.http import Client, Unreachable
 from colchis.errors import ColchisError
+from colchis.jobs.urgency import wake_soon
 from colchis.model.resources import Resources
 
 mpl.use("agg")
@@ -232,6 +233,7 @@ def measure(plan: Plan, folder: Path) -> tuple[list[dict[str, Any]], dict[str, l
 def _go_first() -> None:
     """Whoever measures would have a machine of its own; waiting for a core here is no latency of
     the master's. Needs root; without it the figures have more of that in them."""
+    wake_soon()
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, -10)
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from colchis.errors import InputError, Problem
-from colchis.model.app import AppSpec
+from colchis.model.app import AppSpec, Kind
 from colchis.specs import app_from_dict
 from colchis_master.api import openapi
 from colchis_master.api.control import Control, ControlError
@@ -129,8 +129,24 @@ class _Api:
 
     async def _submit(self, request: Request) -> Response:
         body = await read_body(request, Submission)
-        answer = await self._control.submit(_specs(body.apps), update=body.update)
+        answer = await self._control.submit(await self._specs(body.apps), update=body.update)
         return Json(answer, 202)
+
+    async def _specs(self, apps: list[dict[str, Any]]) -> list[AppSpec]:
+        """The apps of a request, or every problem of all of them."""
+        problems: list[Problem] = []
+        specs: list[AppSpec] = []
+        for index, app in enumerate(apps):
+            if index or app.get("kind") != Kind.BATCH.value:
+                # A task that has just arrived need not wait for these to be read.
+                await self._control.turn()
+            try:
+                specs.append(app_from_dict(app, field=f"apps[{index}]"))
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(problems)
+        return specs
 
     async def _app(self, request: Request) -> Response:
         return Json(self._control.app(request.path_params["app"]))
@@ -166,7 +182,7 @@ class _Api:
             "mode": body.mode,
             "time_limit": body.time_limit,
         }
-        return Json(await self._control.plan(_specs(body.apps), settings))
+        return Json(await self._control.plan(await self._specs(body.apps), settings))
 
     async def _rebalance(self, request: Request) -> Response:
         body = await read_body(request, Rebalancing)
@@ -245,20 +261,6 @@ class _Api:
 
     async def _cancel_job(self, request: Request) -> Response:
         return Json(await self._control.cancel_job(request.path_params["job"]))
-
-
-def _specs(apps: list[dict[str, Any]]) -> list[AppSpec]:
-    """The apps of a request, or every problem of all of them."""
-    problems: list[Problem] = []
-    specs: list[AppSpec] = []
-    for index, app in enumerate(apps):
-        try:
-            specs.append(app_from_dict(app, field=f"apps[{index}]"))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return specs
 
 
 async def _healthy(_: Request) -> Response:

@@ -20,6 +20,10 @@ class ControlError(ColchisError):
 class Control(Protocol):
     """One method for each endpoint; all raise ControlError, and InputError for bad input."""
 
+    async def turn(self) -> None:
+        """Return when there is time for what no task waits for."""
+        ...
+
     async def submit(self, apps: Sequence[AppSpec], *, update: bool) -> Json: ...
     async def remove(self, app: str, grace: float) -> Json: ...
     async def suspend(

@@ -13,7 +13,7 @@ import random
 import struct
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO
 
@@ -75,8 +75,15 @@ class SolverLostError(Exception):
     """The child ended, or had to be ended, without an answer."""
 
 
+async def _yield() -> None:
+    await asyncio.sleep(0)
+
+
 class SolverProcess:
-    """One child that solves one round after another."""
+    """One child that solves one round after another.
+
+    Before each piece of work that takes a while here, ``turn`` is awaited.
+    """
 
     def __init__(
         self,
@@ -85,11 +92,13 @@ class SolverProcess:
         seed: int = 0,
         grace: float = GRACE,
         command: Sequence[str] = (sys.executable, "-m", "colchis_master.lra.process"),
+        turn: Callable[[], Awaitable[None]] = _yield,
     ) -> None:
         self._algorithm = algorithm
         self._random = random.Random(seed)
         self._grace = grace
         self._command = tuple(command)
+        self._wait_for_turn = turn
         self._child: asyncio.subprocess.Process | None = None
         self._is_up = False
         self._known = Cluster()
@@ -165,9 +174,15 @@ class SolverProcess:
     async def _exchange(self, request: Request | Balance, limit: float) -> object:
         try:
             child = await self._ready()
+            await self._wait_for_turn()
             change = delta(self._known, request.cluster)
             self._known = request.cluster
-            answer = await asyncio.wait_for(_exchange(child, change, request), limit + self._grace)
+            payload = await _pickled(
+                change, replace(request, cluster=Cluster()), self._wait_for_turn
+            )
+            data = await asyncio.wait_for(_exchange(child, payload), limit + self._grace)
+            await self._wait_for_turn()
+            answer: object = pickle.loads(data)  # noqa: S301 - our own child
         except TimeoutError:
             await self._lose()
             raise SolverLostError(
@@ -212,22 +227,21 @@ class SolverProcess:
         return self._child
 
 
-async def _exchange(
-    child: asyncio.subprocess.Process, change: Delta, request: Request | Balance
-) -> object:
+async def _exchange(child: asyncio.subprocess.Process, payload: memoryview) -> bytes:
     assert child.stdin is not None
     assert child.stdout is not None
-    payload = await _pickled(change, replace(request, cluster=Cluster()))
     child.stdin.write(_LENGTH.pack(len(payload)))
     child.stdin.write(payload)
     await child.stdin.drain()
     (length,) = _LENGTH.unpack(await child.stdout.readexactly(_LENGTH.size))
     if length > MAX_MESSAGE:
         raise EOFError("the answer is too long")
-    return pickle.loads(await child.stdout.readexactly(length))  # noqa: S301 - our own child
+    return await child.stdout.readexactly(length)
 
 
-async def _pickled(change: Delta, request: Request | Balance) -> memoryview:
+async def _pickled(
+    change: Delta, request: Request | Balance, turn: Callable[[], Awaitable[None]]
+) -> memoryview:
     """As pickles of parts, and then of the whole, which refers to the parts.
 
     Pickling all the nodes and containers of a cluster at once would hold up the master's loop for
@@ -238,8 +252,9 @@ async def _pickled(change: Delta, request: Request | Balance) -> memoryview:
     parts: tuple[tuple[object, ...], ...] = (change.nodes, change.containers, change.rules)
     for whole in (*parts, getattr(request, "apps", ())):
         for first in range(0, len(whole), PART):
+            await turn()
             pickler.dump(whole[first : first + PART])
-            await asyncio.sleep(0)
+    await turn()
     pickler.dump((change, request))
     return buffer.getbuffer()
 

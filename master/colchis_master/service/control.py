@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from colchis.model.app import AppSpec
+from colchis.model.app import AppSpec, Kind
 from colchis.model.change import keep_homes
 from colchis.model.cluster import Cluster, ContainerId
 from colchis.model.plan import Plan
@@ -21,6 +21,7 @@ from colchis_master.lra import ALGORITHMS, Moves, UnknownContainerError, explain
 from colchis_master.lra.process import SolverLostError
 from colchis_master.service.feed import Feed
 from colchis_master.service.logs import LogReads, whole_text
+from colchis_master.service.turns import Turns
 from colchis_master.service.views import Views
 
 
@@ -29,6 +30,7 @@ class Shell(Protocol):
 
     core: MasterCore
     feed: Feed
+    turns: Turns
 
     def handle(self, event: ask.Event) -> None:
         """Give the core an event and carry out what it says."""
@@ -79,6 +81,9 @@ class MasterControl:
     def log_chunk(self, chunk: LogChunk) -> None:
         """An agent's answer to a question for output."""
         self._logs.answered(chunk)
+
+    async def turn(self) -> None:
+        await self._shell.turns.turn()
 
     async def submit(self, apps: Sequence[AppSpec], *, update: bool) -> Json:
         return await self._ask(lambda n: ask.Submit(n, tuple(apps), update, time.time()))
@@ -227,14 +232,23 @@ class MasterControl:
 
     async def _ask(self, make: Callable[[int], ask.Request]) -> Json:
         self._requests += 1
-        number = self._requests
+        request = make(self._requests)
+        if not is_urgent(request):
+            await self._shell.turns.turn()
         future: asyncio.Future[ask.Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._shell.handle(make(number))
+        self._waiting[request.request] = future
+        self._shell.handle(request)
         answer = await future
         if answer.status:
             raise ControlError(answer.status, answer.error)
         return dict(answer.body)
+
+
+def is_urgent(request: ask.Request) -> bool:
+    """Whether a task or a stream waits for it; what takes effect with the next round does not."""
+    if isinstance(request, ask.Submit):
+        return any(spec.kind is Kind.BATCH for spec in request.apps)
+    return isinstance(request, ask.SetSuspended)
 
 
 def moves_of(found: Moves) -> tuple[ask.Move, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 import zmq
@@ -21,27 +21,26 @@ class Link:
     """A bound ROUTER whose peers are known by their keys; use as a context manager.
 
     A connection is named by its routing id in hex. ``dropped`` counts what was no message, by why.
+    ``news`` is called, maybe more than once, when there are messages to be had by :meth:`received`;
+    who does not take all of them calls :meth:`look` afterwards.
+
     The socket is not one of ``zmq.asyncio``: futures for every message cost many times what the
     messages do, and come between the loop and those who wait for it.
     """
 
-    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", news: Callable[[], None]) -> None:
         self._socket = socket
-        self._news = asyncio.Event()
+        self._news = news
         self._loop = asyncio.get_running_loop()
         self.dropped: Counter[str] = Counter()
 
     def __enter__(self) -> "Link":
-        self._loop.add_reader(self._socket.fileno(), self._news.set)
+        self._loop.add_reader(self._socket.fileno(), self.look)
+        self.look()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.remove_reader(self._socket.fileno())
-
-    async def wait(self) -> None:
-        """Return when there are messages that :meth:`received` has not had."""
-        self._look()
-        await self._news.wait()
 
     def received(self) -> Iterator[tuple[str, str, FromAgent]]:
         """What has arrived: the sender's name, its connection, what it says."""
@@ -67,13 +66,11 @@ class Link:
         sent = send(self._socket, frames)
         if not sent:
             log.info("message not sent", link=link, reason="the connection is gone or full")
-        self._look()
+        self.look()
         return sent
 
-    def _look(self) -> None:
-        """The descriptor tells of changes only, and whatever is done with the socket may use up
-        its signal."""
+    def look(self) -> None:
+        """Tell of messages that are there: the descriptor tells of changes only, and whatever is
+        done with the socket may use up its signal."""
         if readable(self._socket):
-            self._news.set()
-        else:
-            self._news.clear()
+            self._news()

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 import zmq.asyncio
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from colchis.client.connection import Connection, write_connection
 from colchis.client.http import IDLE
@@ -34,21 +35,25 @@ from colchis_master.core.settings import TICK, CoreSettings
 from colchis_master.journal.journal import Journal, JournalError
 from colchis_master.lra import Moves
 from colchis_master.lra.process import Balance, SolverLostError, SolverProcess
-from colchis_master.service.control import MasterControl, moves_of
+from colchis_master.service.control import MasterControl, is_urgent, moves_of
 from colchis_master.service.feed import KEPT, Feed
 from colchis_master.service.jobs import Jobs
 from colchis_master.service.link import Link
 from colchis_master.service.mqtt import publish
-from colchis_master.service.outbox import HOLD, Outbox
+from colchis_master.service.outbox import HOLD, Haste, Outbox
 from colchis_master.service.settings import MasterSettings
+from colchis_master.service.turns import Turns
 
 DOMAIN = "agents"
 TURN = 0.0002
 """Seconds for which messages of agents are handled before others have their turn."""
 
-GARBAGE = (1_000, 1_000, 50)
-"""Objects after which each generation is collected. What the master makes it mostly keeps, so that
-collections find little; one of a few new objects holds up no task, one of all the rest is rare."""
+GARBAGE = (500, 2_000, 50)
+"""Objects after which the youngest generation is collected, and collections after which each of the
+others is. What the master makes it mostly keeps, so that collections find little; one of all that
+there is should be rare."""
+LITTER = 10_000
+"""New objects after which the interpreter collects them whatever the loop is at."""
 
 CLOSE_PATIENCE = 5.0
 """Seconds that open HTTP requests have when the master stops."""
@@ -70,7 +75,7 @@ def run_master(settings: MasterSettings) -> int:
     # What is there by now stays: collections, which stop all work, need not look at it again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GARBAGE)
+    gc.set_threshold(LITTER, *GARBAGE[1:])
     return uvloop.run(master.run())
 
 
@@ -118,19 +123,22 @@ class Master:
         left_out = self.core.restore(records, time.monotonic(), time.time())
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
+        self.turns = Turns(_soon, self._not_kept)
+        self._listens = self._collects = False
         self._outbox = Outbox(
             self._journal.write,
             self.feed,
             self._carry_out,
             self._not_kept,
-            lambda flush: asyncio.get_running_loop().call_soon(flush),
+            self._at_once,
+            self.turns.put,
             lambda flush: asyncio.get_running_loop().call_later(HOLD, flush),
         )
         self._jobs = jobs
         self._control = MasterControl(self)
         self._link: Link | None = None
-        self._solver = SolverProcess(algorithm=settings.algorithm)
-        self._planner = SolverProcess()
+        self._solver = SolverProcess(algorithm=settings.algorithm, turn=self.turns.turn)
+        self._planner = SolverProcess(turn=self.turns.turn)
         self._tasks: set[asyncio.Task[None]] = set()
         self._code: asyncio.Future[int] | None = None
 
@@ -149,7 +157,9 @@ class Master:
             socket = server_socket(plain, self._keys, DOMAIN)
             stack.callback(socket.close, 200)
             socket.bind(self._settings.listen)
-            self._link = stack.enter_context(Link(socket))
+            self._link = Link(socket, self._heard)
+            stack.enter_context(self._link)
+            stack.callback(self.turns.close)
             stack.callback(self._outbox.close)
             if self._jobs is not None:
                 desk = self._jobs.desk(self._settings.state)
@@ -159,7 +169,6 @@ class Master:
             stack.push_async_callback(self._planner.close)
             await stack.enter_async_context(self._serving())
             stack.push_async_callback(self._end_tasks)
-            self._spawn(self._receive(self._link))
             self._spawn(self._tick())
             self._spawn(self._solver.start())
             if self._settings.mqtt is not None:
@@ -174,7 +183,24 @@ class Master:
     def handle(self, event: ask.Event) -> None:
         """Give the core an event; what it says is carried out once what must be durable is."""
         instructions = self.core.handle(time.monotonic(), event)
-        self._outbox.put(instructions, time.time(), awaited=_awaited(event, instructions))
+        self._outbox.put(instructions, time.time(), _haste(event, instructions))
+        if not self._collects and gc.get_count()[0] > GARBAGE[0]:
+            self._collects = True
+            self.turns.put(self._collect)
+
+    def _collect(self) -> None:
+        """Here, where no task waits for it."""
+        self._collects = False
+        full = [
+            n
+            for n, (count, most) in enumerate(zip(gc.get_count(), GARBAGE, strict=True))
+            if count > most
+        ]
+        gc.collect(max(full, default=0))
+
+    def _at_once(self, flush: Callable[[], None]) -> None:
+        _soon(flush)
+        self.turns.first()
 
     def _not_kept(self, error: Exception) -> None:
         if isinstance(error, JournalError):
@@ -247,35 +273,48 @@ class Master:
             log.info(note, round=request.round)
         *earlier, last = [replace(plan, apps=(app,)) for app in plan.apps] or [plan]
         for part in earlier:
-            began = time.monotonic()
+            await self.turns.turn()
             self.handle(ask.Planned(request.round, part, more=True))
-            # Tasks, heartbeats and requests have their turn between two apps.
-            await asyncio.sleep(min(0.1, time.monotonic() - began))
+        await self.turns.turn()
         self.handle(ask.Planned(request.round, last))
 
-    async def _receive(self, link: Link) -> None:
-        while True:
-            await link.wait()
-            end = time.monotonic() + TURN
-            for node, connection, message in link.received():
-                if isinstance(message, LogChunk):
-                    self._control.log_chunk(message)
-                else:
-                    self.handle(ask.Received(node, connection, message))
-                if time.monotonic() > end:
-                    break
-            await asyncio.sleep(0)
+    def _heard(self) -> None:
+        if not self._listens:
+            self._listens = True
+            self.turns.put(self._receive)
+
+    def _receive(self) -> None:
+        assert self._link is not None
+        end = time.monotonic() + TURN
+        for node, connection, message in self._link.received():
+            if isinstance(message, LogChunk):
+                self._control.log_chunk(message)
+            else:
+                self.handle(ask.Received(node, connection, message))
+            if time.monotonic() > end:
+                break
+        self._listens = False
+        self._link.look()
 
     async def _tick(self) -> None:
         while True:
+            await self.turns.turn()
             self.handle(ask.Tick(time.time()))
             await asyncio.sleep(TICK)
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
         host, _, port = self._settings.api.rpartition(":")
+        turns = self.turns
+
+        class Protocol(HttpToolsProtocol):
+            def data_received(self, data: bytes) -> None:
+                turns.first()
+                super().data_received(data)
+
         config = uvicorn.Config(
             create_api(self._control, self._tokens),
+            http=Protocol,
             host=host.strip("[]"),
             port=int(port),
             log_config=None,
@@ -333,12 +372,19 @@ class Master:
             self._code.set_result(code)
 
 
-def _awaited(event: ask.Event, instructions: list[ask.Instruction]) -> bool:
-    """Whether somebody waits for what an event has led to: who has asked, or a batch container
-    that was given the room of one that has ended."""
+def _soon(function: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(function)
+
+
+def _haste(event: ask.Event, instructions: list[ask.Instruction]) -> Haste:
+    """All where it is about a task that waits: one of a request, or one that was given the room of
+    another that has ended."""
     if isinstance(event, ask.Received):
-        return any(isinstance(one, ask.Emit) and one.event == "placed" for one in instructions)
-    return isinstance(event, ask.Request)
+        placed = any(isinstance(one, ask.Emit) and one.event == "placed" for one in instructions)
+        return Haste.ALL if placed else Haste.NONE
+    if not isinstance(event, ask.Request):
+        return Haste.NONE
+    return Haste.ALL if is_urgent(event) else Haste.SOME
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import IntEnum
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -25,6 +26,16 @@ LINES = 4
 log = structlog.get_logger(__name__)
 
 
+class Haste(IntEnum):
+    """How soon something is to be carried out."""
+
+    NONE = 0
+    """Nobody waits for it."""
+    SOME = 1
+    """Somebody does, but nothing is late if tasks go before."""
+    ALL = 2
+
+
 class Outbox:
     """Carries instructions out in the order of the events that led to them.
 
@@ -34,9 +45,9 @@ class Outbox:
     nobody waits for (what agents report, what a round has planned) is held back for some
     milliseconds, to be written with more of its kind, so that the loop is free for requests.
 
-    ``later`` calls a function at the end of the present turn, ``by_then`` after :data:`HOLD`
-    seconds. ``write`` raises where it failed: ``fail`` is told, once, and nothing is carried out
-    any more. The same holds for a fault in ``carry_out``.
+    ``now`` calls a function at the end of the present turn, ``later`` when there is time for it,
+    ``by_then`` after :data:`HOLD` seconds. ``write`` raises where it failed: ``fail`` is told,
+    once, and nothing is carried out any more. The same holds for a fault in ``carry_out``.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class Outbox:
         feed: Feed,
         carry_out: Callable[[Instruction], None],
         fail: Callable[[Exception], None],
+        now: Callable[[Callable[[], None]], object],
         later: Callable[[Callable[[], None]], object],
         by_then: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -52,20 +64,18 @@ class Outbox:
         self._feed = feed
         self._carry_out = carry_out
         self._fail = fail
+        self._now = now
         self._later = later
         self._by_then = by_then
         self._waiting: _Batch = []
         self._size = 0
         self._number = 0
-        self._flushes = False
+        self._haste = Haste.NONE
         self._unlogged: deque[dict[str, Any]] = deque()
         self._failed = False
 
-    def put(self, instructions: list[Instruction], wall: float, *, awaited: bool = True) -> None:
-        """What one event led to at this time, in seconds since the epoch.
-
-        ``awaited``: somebody waits for it.
-        """
+    def put(self, instructions: list[Instruction], wall: float, haste: Haste = Haste.ALL) -> None:
+        """What one event led to at this time, in seconds since the epoch."""
         if not instructions or self._failed:
             return
         durable = any(isinstance(one, Persist | Emit) for one in instructions)
@@ -77,11 +87,17 @@ class Outbox:
             self._by_then(partial(self._overdue, self._number))
         self._waiting.append((wall, instructions))
         self._size += len(instructions)
-        if not self._flushes and (awaited or self._size >= MOST):
-            self._flushes = True
-            self._later(self.flush)
+        if self._size >= MOST:
+            haste = max(haste, Haste.SOME)
+        if haste > self._haste:
+            self._haste = haste
+            (self._now if haste is Haste.ALL else self._later)(partial(self._due, self._number))
 
     def _overdue(self, number: int) -> None:
+        if number == self._number:
+            self._later(partial(self._due, number))
+
+    def _due(self, number: int) -> None:
         if number == self._number:
             self.flush()
 
@@ -95,7 +111,7 @@ class Outbox:
     def flush(self) -> None:
         """Write and carry out what was put in."""
         batch, self._waiting = self._waiting, []
-        self._size, self._flushes = 0, False
+        self._size, self._haste = 0, Haste.NONE
         self._number += 1
         if not batch or self._failed:
             return
@@ -115,12 +131,11 @@ class Outbox:
         self._unlogged += events
 
     def _log(self) -> None:
-        try:
+        # A line that cannot be written, on a full disk, is lost alone.
+        with suppress(OSError):
             self._log_some()
-        finally:
-            # A line that cannot be written, on a full disk, is lost alone.
-            if self._unlogged:
-                self._later(self._log)
+        if self._unlogged:
+            self._later(self._log)
 
     def _log_some(self) -> None:
         for _ in range(min(LINES, len(self._unlogged))):

@@ -52,6 +52,9 @@ class FakeControl:
             {"seq": seq, "time": 1e9 + seq, "event": event, "id": f"e{seq}", "text": text, **of}
         )
 
+    async def turn(self) -> None:
+        pass
+
     async def submit(self, apps: Sequence[AppSpec], *, update: bool) -> Json:
         self.asked.append(("submit", [app.name for app in apps], update))
         for app in apps:

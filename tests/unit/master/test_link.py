@@ -30,8 +30,9 @@ def test_who_does_not_take_all_is_told_of_the_rest(tmp_path: Path) -> None:
                 client = client_socket(plain, agent, master.public)
                 client.connect(f"tcp://127.0.0.1:{port}")
                 try:
-                    with Link(server) as link:
-                        await exchange(link, server, client)
+                    news = asyncio.Event()
+                    with Link(server, news.set) as link:
+                        await exchange(link, news, server, client)
                 finally:
                     server.close(0)
                     client.close(0)
@@ -41,13 +42,19 @@ def test_who_does_not_take_all_is_told_of_the_rest(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-async def exchange(link: Link, server: "zmq.Socket[bytes]", client: "zmq.Socket[bytes]") -> None:
+async def exchange(
+    link: Link,
+    news: asyncio.Event,
+    server: "zmq.Socket[bytes]",
+    client: "zmq.Socket[bytes]",
+) -> None:
     while not client.poll(0, zmq.POLLOUT):
         await asyncio.sleep(0.01)
     got: list[FromAgent] = []
     client.send(FROM_AGENT.encode(done(0)))
     while not got:
-        await asyncio.wait_for(link.wait(), DEADLINE)
+        await asyncio.wait_for(news.wait(), DEADLINE)
+        news.clear()
         got += [message for _, _, message in link.received()]
     for _ in range(3):
         await asyncio.sleep(0)  # what the loop has seen of the first signal is over
@@ -62,8 +69,10 @@ async def exchange(link: Link, server: "zmq.Socket[bytes]", client: "zmq.Socket[
             client.send(FROM_AGENT.encode(done(number)))
         assert readable(server) and server.getsockopt(zmq.EVENTS)
         break
+    link.look()
     while len(got) < 4:
-        await asyncio.wait_for(link.wait(), DEADLINE)
+        await asyncio.wait_for(news.wait(), DEADLINE)
+        news.clear()
         got += [message for _, _, message in link.received()]
     assert got == [done(number) for number in range(4)]
 
