@@ -17,10 +17,11 @@ def wake_soon(slice_us: int = 100) -> bool:
     Since Linux 6.12 the fair scheduler (EEVDF) takes a slice per thread from ``sched_runtime``; a
     waking thread with a short slice has an early deadline and preempts one with a long slice.
     Without that it may wait for several milliseconds behind busy ones. Returns whether the kernel
-    took it; older ones leave everything as it was.
+    took it; older ones leave everything as it was. So does a policy other than SCHED_OTHER, which
+    somebody chose for this process.
     """
     number = _SCHED_SETATTR.get(platform.machine())
-    if number is None:
+    if number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = struct.pack("IIQiIQQQ", _SIZE, 0, 0, nice, 0, slice_us * 1000, 0, 0)

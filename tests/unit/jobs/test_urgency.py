@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 
 from colchis.jobs.urgency import wake_normally, wake_soon
 
@@ -16,7 +17,25 @@ def test_short_slices_leave_the_niceness_alone() -> None:
             change()
             found.append(os.getpriority(os.PRIO_PROCESS, 0))
 
-    thread = threading.Thread(target=nicer)
+    _in_a_thread(nicer)
+    assert found == [7, 7]
+
+
+def test_a_chosen_policy_is_kept() -> None:
+    found: list[int] = []
+
+    def batch() -> None:
+        # The policy, too, is a thread's own.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        for change in (wake_soon, wake_normally):
+            change()
+            found.append(os.sched_getscheduler(0))
+
+    _in_a_thread(batch)
+    assert found == [os.SCHED_BATCH, os.SCHED_BATCH]
+
+
+def _in_a_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [7, 7]
