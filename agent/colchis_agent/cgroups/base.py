@@ -8,13 +8,15 @@ single step that does not wait, except ``kill_all``.
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from colchis.errors import ColchisError
 
+T = TypeVar("T")
 KILL_PAUSE = 0.02
 
 
@@ -54,6 +56,16 @@ def checked_name(name: str) -> str:
     if not name or name in {".", ".."} or "/" in name or "\0" in name or len(name.encode()) > 255:
         raise CgroupError(f"{name!r} cannot name a cgroup")
     return name
+
+
+def tried(function: Callable[[str], T], name: str) -> T | CgroupError:
+    """What the function gives for this group, or why it cannot."""
+    try:
+        return function(name)
+    except CgroupError as error:
+        return error
+    except OSError as error:
+        return CgroupError(str(error))
 
 
 class CgroupTree(ABC):
@@ -97,6 +109,22 @@ class CgroupTree(ABC):
     @abstractmethod
     def is_frozen(self, name: str) -> bool:
         """Whether every process of the group is off the cpu by our order."""
+
+    def freeze_all(self, names: Iterable[str]) -> dict[str, bool | CgroupError]:
+        """Freeze several groups: whether each is frozen by now, or why it cannot be.
+
+        Those that are not may have to be frozen once more.
+        """
+
+        def freeze(name: str) -> bool:
+            self.freeze(name)
+            return self.is_frozen(name)
+
+        return {name: tried(freeze, name) for name in names}
+
+    def thaw_all(self, names: Iterable[str]) -> dict[str, CgroupError | None]:
+        """Thaw several groups: None, or why it cannot be, for each."""
+        return {name: tried(self.thaw, name) for name in names}
 
     @abstractmethod
     def usage(self, name: str) -> Usage:

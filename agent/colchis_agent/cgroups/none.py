@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from colchis_agent.cgroups.base import CgroupError, CgroupTree, Limits, Usage, checked_name
+from colchis_agent.cgroups.base import CgroupError, CgroupTree, Limits, Usage, checked_name, tried
 from colchis_agent.cgroups.proc import Process, Processes, processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,9 +69,11 @@ class NoCgroups(CgroupTree):
         members = everyone.below(roots)
         return {pid: process for pid, process in members.items() if process.state != "Z"}
 
-    def _signal(self, name: str, number: signal.Signals) -> set[int]:
+    def _signal(
+        self, name: str, number: signal.Signals, everyone: Processes | None = None
+    ) -> dict[int, Process]:
         """Signal every member; who was one."""
-        members = set(self._members(name))
+        members = self._members(name, everyone)
         for pid in members:
             try:
                 os.kill(pid, number)
@@ -81,18 +83,38 @@ class NoCgroups(CgroupTree):
                 raise CgroupError(f"cannot signal process {pid} of {name}: {error}") from error
         return members
 
+    def _signal_all(
+        self, names: Iterable[str], number: signal.Signals
+    ) -> dict[str, dict[int, Process] | CgroupError]:
+        """Signal the members of several groups as of one look at all processes."""
+        everyone = processes()
+        return {
+            name: tried(lambda one: self._signal(one, number, everyone), name) for name in names
+        }
+
     def freeze(self, name: str) -> None:
-        stopped: set[int] = set()
+        _check(self.freeze_all([name]))
+
+    def freeze_all(self, names: Iterable[str]) -> dict[str, bool | CgroupError]:
+        names = list(names)
         # What was forked between the look and the signal is a member that nobody has stopped.
-        while fresh := self._signal(name, signal.SIGSTOP) - stopped:
-            stopped |= fresh
+        self._signal_all(names, signal.SIGSTOP)
+        return {
+            name: those if isinstance(those, CgroupError) else _are_stopped(those)
+            for name, those in self._signal_all(names, signal.SIGSTOP).items()
+        }
 
     def thaw(self, name: str) -> None:
-        self._signal(name, signal.SIGCONT)
+        _check(self.thaw_all([name]))
+
+    def thaw_all(self, names: Iterable[str]) -> dict[str, CgroupError | None]:
+        return {
+            name: those if isinstance(those, CgroupError) else None
+            for name, those in self._signal_all(names, signal.SIGCONT).items()
+        }
 
     def is_frozen(self, name: str) -> bool:
-        members = self._members(name)
-        return bool(members) and all(process.state in "Tt" for process in members.values())
+        return _are_stopped(self._members(name))
 
     def usage(self, name: str) -> Usage:
         return _used(self._members(name))
@@ -136,6 +158,16 @@ class NoCgroups(CgroupTree):
     def close(self) -> None:
         if self._root.is_dir() and not self.names():
             self._root.rmdir()
+
+
+def _check(outcome: Mapping[str, object]) -> None:
+    for error in outcome.values():
+        if isinstance(error, CgroupError):
+            raise error
+
+
+def _are_stopped(members: Mapping[int, Process]) -> bool:
+    return bool(members) and all(process.state in "Tt" for process in members.values())
 
 
 def _used(members: Mapping[int, Process]) -> Usage:

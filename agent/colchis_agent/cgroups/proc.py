@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+STAT_BYTES = 4096
+"""More than a /proc/PID/stat ever has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,15 @@ def processes() -> Processes:
         if not entry.name.isdigit():
             continue
         try:
-            text = Path(entry.path, "stat").read_text()
+            text = _read(f"{entry.path}/stat")
         except (FileNotFoundError, ProcessLookupError):
             continue
         # The command name may hold blanks and parentheses; the fields start after the last one.
-        fields = text[text.rindex(")") + 2 :].split()
+        fields = text[text.rindex(b")") + 2 :].split()
         pid = int(entry.name)
         found[pid] = Process(
             pid=pid,
-            state=fields[0],
+            state=fields[0].decode(),
             parent=int(fields[1]),
             session=int(fields[3]),
             cpu_ticks=int(fields[11]) + int(fields[12]),
@@ -80,3 +82,12 @@ def processes() -> Processes:
             resident_pages=max(0, int(fields[21])),
         )
     return Processes(found)
+
+
+def _read(path: str) -> bytes:
+    # Several times as quick as a file object, and there is one to read per process of the host.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, STAT_BYTES)
+    finally:
+        os.close(descriptor)

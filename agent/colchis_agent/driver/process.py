@@ -11,9 +11,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,7 @@ from colchis_agent.driver.model import (
 )
 from colchis_agent.driver.shims import Shims
 
+T = TypeVar("T")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHIM_GROUP = "_shims"
 LOCK_PAUSE = 0.01
@@ -173,15 +175,33 @@ class ProcessDriver:
         with _told(f"cannot kill {ref}"):
             return not self._tree.exists(name) or self._tree.kill(name)
 
-    def suspend(self, ref: ContainerRef) -> None:
-        """Take all of the container off the cpu, memory kept; see ``is_suspended``."""
-        with _told(f"cannot suspend {ref}"):
-            self._tree.freeze(self.group(ref))
+    def suspend(self, refs: Iterable[ContainerRef]) -> dict[ContainerRef, bool | DriverError]:
+        """Take all of these containers off the cpu, memory kept.
 
-    def resume(self, ref: ContainerRef) -> None:
-        """Give it its cpus back."""
-        with _told(f"cannot resume {ref}"):
-            self._tree.thaw(self.group(ref))
+        Says of each whether all of its processes are off by now, else to be called again, or why
+        it cannot be.
+        """
+        return self._for_all(refs, "suspend", self._tree.freeze_all)
+
+    def resume(self, refs: Iterable[ContainerRef]) -> dict[ContainerRef, DriverError | None]:
+        """Give these containers their cpus back: None, or why it cannot be, for each."""
+        return self._for_all(refs, "resume", self._tree.thaw_all)
+
+    def _for_all(
+        self,
+        refs: Iterable[ContainerRef],
+        what: str,
+        do: Callable[[Iterable[str]], Mapping[str, T | CgroupError]],
+    ) -> dict[ContainerRef, T | DriverError]:
+        names = {self.group(ref): ref for ref in refs}
+        with _told(f"cannot {what} containers"):
+            outcomes = do(names)
+        return {
+            ref: DriverError(f"cannot {what} {ref}: {outcome}")
+            if isinstance(outcome := outcomes[name], CgroupError)
+            else outcome
+            for name, ref in names.items()
+        }
 
     def is_suspended(self, ref: ContainerRef) -> bool:
         """Whether every process of the container is off the cpu."""

@@ -1,7 +1,8 @@
 """Carries out what the core wants done to containers, through the driver.
 
 The driver's calls block, so they run in threads; those for one container one after the other, in
-the order given, those for different ones side by side.
+the order given, those for different ones side by side. Suspending and resuming wait for no other
+work, and are done in one go for containers that come together.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from colchis_agent.driver import Exit as DriverExit
 from colchis_agent.driver import ExitKind as DriverExitKind
 from colchis_agent.service.output import Outputs
 from colchis_agent.service.state import StateError
+from colchis_agent.service.together import Together
 
 T = TypeVar("T")
 THREADS = 8
@@ -70,6 +72,9 @@ class Drive:
         self._tell = tell
         self._broken = broken
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="driver")
+        self._quick = ThreadPoolExecutor(1, thread_name_prefix="suspension")
+        self._suspend = Together(self._quick, driver.suspend)
+        self._resume = Together(self._quick, driver.resume)
         self._queues: dict[str, deque[Callable[[], Awaitable[None]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched: dict[ContainerRef, int] = {}
@@ -115,7 +120,8 @@ class Drive:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        for threads in (self._threads, self._quick):
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, ref: ContainerRef, work: Callable[[], Awaitable[None]]) -> None:
         queue = self._queues.get(ref.container)
@@ -210,8 +216,7 @@ class Drive:
     async def _freeze(self, ref: ContainerRef, operation: int) -> None:
         deadline = time.monotonic() + FREEZE_SECONDS
         try:
-            await self._thread(self._driver.suspend, ref)
-            while not await self._thread(self._driver.is_suspended, ref):
+            while not await self._suspend(ref):
                 if self._queues[ref.container]:
                     return
                 if time.monotonic() > deadline:
@@ -224,7 +229,7 @@ class Drive:
 
     async def _thaw(self, ref: ContainerRef, operation: int) -> None:
         try:
-            await self._thread(self._driver.resume, ref)
+            await self._resume(ref)
         except DriverError as error:
             self._tell(e.OperationFailed(ref, operation, str(error)))
         else:

@@ -95,6 +95,17 @@ def test_freezing_one_group_leaves_the_other_running(any_tree: CgroupTree) -> No
         process.wait()
 
 
+def test_of_several_groups_those_that_do_not_exist_are_told(any_tree: CgroupTree) -> None:
+    any_tree.create("one", Limits())
+    process = run_in(any_tree, "one", python(BURN))
+    wait_for(lambda: any_tree.freeze_all(["gone", "one"])["one"] is True, "frozen")
+    assert isinstance(any_tree.freeze_all(["gone", "one"])["gone"], CgroupError)
+    found = any_tree.thaw_all(["gone", "one"])
+    assert isinstance(found["gone"], CgroupError) and found["one"] is None
+    assert any_tree.kill_all("one", timeout=60)
+    process.wait()
+
+
 def test_groups_are_named_taken_over_and_removed(any_tree: CgroupTree) -> None:
     any_tree.create("b", Limits())
     any_tree.create("a", Limits())

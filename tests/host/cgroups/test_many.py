@@ -1,4 +1,4 @@
-"""Many groups are measured at once, with cgroups and without."""
+"""Many groups are measured, frozen and thawed at once, with cgroups and without."""
 
 import os
 from collections.abc import Iterator
@@ -34,31 +34,57 @@ def test_each_group_has_its_own_figures(any_tree: CgroupTree) -> None:
     wait_for(lambda: pids() == {"one": 0, "two": 0, "none": 0})
 
 
-def test_without_cgroups_all_processes_are_read_once_for_all_containers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Folders that were listed."""
+    found: list[object] = []
+    scandir = os.scandir
+
+    def counted(path: Any = ".") -> Iterator[os.DirEntry[str]]:
+        found.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    return found
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[tuple[ProcessDriver, list[ContainerRef]]]:
+    """Several containers without cgroups, and their driver."""
     tree = NoCgroups(tmp_path / "groups")
     driver = ProcessDriver(tmp_path / "containers", tree)
     refs = [ContainerRef(f"app/web/{index}") for index in range(4)]
     for ref in refs:
         tree.create(driver.group(ref), Limits())
     processes = [run_in(tree, driver.group(ref), python(SLEEP)) for ref in refs]
-    looks: list[object] = []
-    scandir = os.scandir
+    yield driver, refs
+    for ref, process in zip(refs, processes, strict=True):
+        assert tree.kill_all(driver.group(ref), timeout=60)
+        process.wait()
+    driver.close()
 
-    def counted(path: Any = ".") -> Iterator[os.DirEntry[str]]:
-        looks.append(path)
-        return scandir(path)
 
-    try:
-        sampler = Sampler(driver, tmp_path, None)
-        monkeypatch.setattr(os, "scandir", counted)
-        _, usage, _ = sampler.sample(refs)
-        assert looks.count("/proc") == 1
-        assert {name: one.pids for name, one in usage.items()} == {r.container: 1 for r in refs}
-    finally:
-        monkeypatch.undo()
-        for ref, process in zip(refs, processes, strict=True):
-            assert tree.kill_all(driver.group(ref), timeout=60)
-            process.wait()
-        driver.close()
+def test_without_cgroups_all_processes_are_read_once_for_all_containers(
+    tmp_path: Path, crowd: tuple[ProcessDriver, list[ContainerRef]], looks: list[object]
+) -> None:
+    driver, refs = crowd
+    sampler = Sampler(driver, tmp_path, None)
+    looks.clear()
+    _, usage, _ = sampler.sample(refs)
+    assert looks.count("/proc") == 1
+    assert {name: one.pids for name, one in usage.items()} == {r.container: 1 for r in refs}
+
+
+def test_without_cgroups_all_are_suspended_by_two_looks_and_resumed_by_one(
+    crowd: tuple[ProcessDriver, list[ContainerRef]], looks: list[object]
+) -> None:
+    driver, refs = crowd
+    looks.clear()
+    assert driver.suspend(refs).keys() == set(refs)
+    assert looks.count("/proc") == 2
+    wait_for(lambda: all(map(driver.is_suspended, refs)), "suspended")
+    assert driver.suspend(refs) == dict.fromkeys(refs, True)
+    looks.clear()
+    assert driver.resume(refs) == dict.fromkeys(refs)
+    assert looks.count("/proc") == 1
+    wait_for(lambda: not any(map(driver.is_suspended, refs)), "resumed")

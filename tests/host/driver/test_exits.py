@@ -100,7 +100,7 @@ def test_terminate_lets_it_finish(any_world: World) -> None:
 
 def test_terminate_reaches_the_suspended(any_world: World) -> None:
     launch(any_world, *python(BURN))
-    any_world.driver.suspend(any_world.ref)
+    any_world.driver.suspend([any_world.ref])
     wait_for(lambda: any_world.driver.is_suspended(any_world.ref), "suspended")
     assert any_world.driver.terminate(any_world.ref)
     assert ended(any_world).signal == signal.SIGTERM
@@ -108,7 +108,7 @@ def test_terminate_reaches_the_suspended(any_world: World) -> None:
 
 def test_kill_reaches_the_suspended(any_world: World) -> None:
     launch(any_world, *python(BURN))
-    any_world.driver.suspend(any_world.ref)
+    any_world.driver.suspend([any_world.ref])
     wait_for(lambda: any_world.driver.is_suspended(any_world.ref), "suspended")
     wait_for(lambda: any_world.driver.kill(any_world.ref), "an empty group")
     assert ended(any_world).signal == signal.SIGKILL

@@ -16,7 +16,10 @@ class Unlucky:
     """A driver none of whose calls does what it should."""
 
     def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(f"no luck with {name}")
+        def fail(*_: object) -> None:
+            raise RuntimeError(f"no luck with {name}")
+
+        return fail
 
 
 def test_an_unforeseen_error_is_not_kept_quiet(tmp_path: Path) -> None:
@@ -30,7 +33,7 @@ def test_an_unforeseen_error_is_not_kept_quiet(tmp_path: Path) -> None:
             lambda _: None,
             told.put_nowait,
         )
-        for instruction in (e.Watch(REF), e.Terminate(REF)):
+        for instruction in (e.Watch(REF), e.Terminate(REF), e.Freeze(REF, 1)):
             assert drive.obey(instruction)
             assert "no luck with" in str(await told.get())
         await drive.close()
