@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -136,11 +135,14 @@ def serve(config: Config) -> int:
 def private_folder(work: Path) -> Path:
     """A new folder for sockets, whose paths may have 107 bytes at most.
 
-    It is below ``work``, and goes with it whatever ends us, unless that is too long.
+    It is below ``work``, and goes with it whatever ends us, unless that is too long: then with the
+    next such executor's.
     """
     near = work / "private"
     if len(os.fsencode(near / "store")) > 107:
-        return Path(tempfile.mkdtemp(prefix="colchis-x-"))
+        from colchis.jobs.scratch import Scratch
+
+        return Scratch("colchis-x-").folder
     # What is there was left by an executor that was killed.
     shutil.rmtree(near, ignore_errors=True)
     near.mkdir(mode=0o700)

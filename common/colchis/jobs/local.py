@@ -1,23 +1,22 @@
 """A job service and executors on this machine, for one client, without any cluster.
 
 All are children of a thread of their own that lives as long as they: the kernel ends them when it
-ends, whatever ends the client. Their sockets are files in a folder that only the user may enter.
+ends, whatever ends the client. Their sockets are files in a folder that only the user may enter;
+where the client was killed, the user's next local cluster removes it.
 """
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from colchis.errors import ColchisError
 from colchis.jobs.client import Client
+from colchis.jobs.scratch import Scratch
 
 STOP_PATIENCE = 20.0
 
@@ -36,7 +35,8 @@ class LocalCluster:
         executor_settings: dict[str, Any] | None = None,
         service_settings: dict[str, Any] | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="colchis-"))
+        self._scratch = Scratch("colchis-local-")
+        self.folder = self._scratch.folder
         self.address = f"unix://{self.folder}/clients"
         self.service_config = {
             "clients": self.address,
@@ -156,7 +156,7 @@ class LocalCluster:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.remove()
 
 
 def connect_local(
