@@ -61,7 +61,7 @@ def parse_constraint(text: str) -> Constraint:
 def parse_tags(text: str, *, subject: bool) -> TagExpr:
     """The tag expression that ``text`` writes, such as ``hb & self/mem``.
 
-    Namespaces have no meaning in a ``subject``. Raises ConstraintError with all that is wrong.
+    ``others/`` has no meaning in a ``subject``. Raises ConstraintError with all that is wrong.
     """
     return _Parser(text).parse_tags(subject=subject)
 
@@ -165,9 +165,9 @@ class _Parser:
             self._faults.append(
                 Fault(start, f"{first}/ is no namespace; write self/, others/ or app/NAME/")
             )
-        elif subject:
+        elif subject and first == Scope.OTHERS.value:
             self._faults.append(
-                Fault(start, f"{first}/ has no meaning in a subject, only in what it counts")
+                Fault(start, "others/ has no meaning in a subject, only in what it counts")
             )
         else:
             return TagRef(second, Scope(first))

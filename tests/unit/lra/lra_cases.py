@@ -62,7 +62,8 @@ def solve(cluster: Cluster, *apps: AppSpec, algorithm: str = "ilp", **settings: 
 def constraints(draw: st.DrawFn, apps: Sequence[str], groups: Sequence[str] = GROUPS) -> Constraint:
     def ref(subject: bool) -> TagRef:
         tag = draw(st.sampled_from(TAGS))
-        scope = Scope.ANY if subject else draw(st.sampled_from(list(Scope)))
+        scopes = [scope for scope in Scope if not (subject and scope is Scope.OTHERS)]
+        scope = draw(st.sampled_from(scopes))
         return TagRef(tag, scope, draw(st.sampled_from(apps)) if scope is Scope.APP else "")
 
     def target() -> Target:

@@ -17,13 +17,13 @@ printable = st.text(
 )
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
-plain_refs = st.builds(TagRef, words)
-refs = st.one_of(
-    plain_refs,
-    st.builds(TagRef, words, st.sampled_from([Scope.SELF, Scope.OTHERS])),
+subject_refs = st.one_of(
+    st.builds(TagRef, words),
+    st.builds(TagRef, words, st.just(Scope.SELF)),
     st.builds(TagRef, words, st.just(Scope.APP), words),
 )
-subjects = st.builds(TagExpr, st.lists(plain_refs, min_size=1, max_size=3).map(tuple))
+refs = st.one_of(subject_refs, st.builds(TagRef, words, st.just(Scope.OTHERS)))
+subjects = st.builds(TagExpr, st.lists(subject_refs, min_size=1, max_size=3).map(tuple))
 expressions = st.builds(TagExpr, st.lists(refs, min_size=1, max_size=3).map(tuple))
 
 

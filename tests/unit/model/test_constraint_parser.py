@@ -106,7 +106,7 @@ def test_tags_that_containers_carry_by_their_name() -> None:
         ("{web, {web, 0, 1}, node} &", 27, "expected '{'"),
         ("{web, {web; 0, 1}, node}", 11, "';' has no meaning"),
         ("{web, {mine/web, 0, 1}, node}", 8, "mine/ is no namespace"),
-        ("{self/web, {web, 0, 1}, node}", 2, "no meaning in a subject"),
+        ("{others/web, {web, 0, 1}, node}", 2, "no meaning in a subject"),
         ("{web, {app/shop, 0, 1}, node}", 16, "an app's name and a tag"),
         ("{web, {web, 0, 1}, no/de}", 22, "to end {subject"),
         ("{web-, {web, 0, 1}, node}", 2, "expected a tag, found 'web-'"),
@@ -124,8 +124,8 @@ def test_faults_have_columns(text: str, column: int, message: str) -> None:
 
 def test_faults_of_meaning_are_all_found() -> None:
     with pytest.raises(ConstraintError) as caught:
-        parse_constraint("{self/a, {b, 2, 1} & {mine/c, 0, 0}, node}")
-    assert [fault.offset for fault in caught.value.faults] == [1, 13, 22]
+        parse_constraint("{others/a, {b, 2, 1} & {mine/c, 0, 0}, node}")
+    assert [fault.offset for fault in caught.value.faults] == [1, 15, 24]
 
 
 def test_a_tag_expression_ends_where_the_text_ends() -> None:

@@ -195,6 +195,13 @@ def test_an_apps_rule_has_only_its_own_containers_as_subjects() -> None:
     assert judge(cluster(present, rules=(rule(apart),))).subjects == 2
 
 
+@pytest.mark.parametrize(("subject", "found"), [("x", 2), ("self/x", 2), ("app/one/x", 1)])
+def test_an_app_in_front_of_a_subjects_tag_is_the_subjects_own(subject: str, found: int) -> None:
+    present = [("n0", "one/x/0", "x"), ("n0", "two/x/0", "x")]
+    operators = rule(f"{{{subject}, {{x, 0, 0}}, node}}")
+    assert judge(cluster(present, rules=(operators,))).subjects == found
+
+
 def test_rules_stay_in_force_for_later_placements() -> None:
     before = cluster([("n0", "a/web/0", "web")], rules=(rule("{web, {batch, 0, 0}, node}", "a"),))
     assert judge(before).violations == ()

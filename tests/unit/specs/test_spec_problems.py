@@ -180,7 +180,7 @@ def test_each_mistake_has_its_place(
          ".targets[0].max", "or inf, found the text 'many'"),
         ("{subject: [a], targets: [{tags: [b], maxi: 1}], group: node}", 40,
          ".targets[0].maxi", "did you mean 'max'?"),
-        ("{subject: [self/a], targets: [{tags: [b]}], group: node}", 14, ".subject[0]",
+        ("{subject: [others/a], targets: [{tags: [b]}], group: node}", 14, ".subject[0]",
          "no meaning in a subject"),
         ("{subject: [a], targets: [{tags: [b/c]}], group: node}", 36, ".targets[0].tags[0]",
          "b/ is no namespace"),
