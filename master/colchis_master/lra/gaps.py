@@ -6,7 +6,11 @@ from colchis_master.lra.bounds import Bounds
 from colchis_master.lra.greedy import rest_worth, worth
 from colchis_master.lra.state import State
 
-TOLERANCE = 1e-7
+TOLERANCE = 2e-7
+"""What HiGHS's proofs are short of at most: it gives up on what betters a plan by less than its
+feasibility tolerance of 1e-7."""
+RELATIVE = 1e-9
+"""The same as a share, for sums so large that their digits say no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,18 @@ def limits(bounds: Bounds, state: State) -> Limits:
         gap = relative(total - reached, reached, total)
     elif len(placed) < apps:
         gap = relative(apps - len(placed), len(placed), apps)
-    elif (missed := state.weighted_extent()) > extent + TOLERANCE:
-        gap = relative(missed - extent, missed, extent)
     else:
-        reached = rest_worth(state, settings)
-        gap = relative(rest - reached, reached, rest)
+        missed = state.weighted_extent()
+        gap = relative(missed - extent, missed, extent)
+        if not gap:
+            reached = rest_worth(state, settings)
+            gap = relative(rest - reached, reached, rest)
     return Limits(apps, extent, rest, gap, total)
 
 
 def relative(distance: float, value: float, bound: float) -> float:
     """The distance of a value from its bound, as a share of the larger of the two, or of itself
     where they differ in sign; differences within tolerance are none."""
-    if distance <= TOLERANCE:
+    if distance <= max(TOLERANCE, RELATIVE * max(abs(value), abs(bound))):
         return 0.0
     return distance / max(abs(value), abs(bound), distance)

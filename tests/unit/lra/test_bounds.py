@@ -1,6 +1,7 @@
 """What is known of a round without a search, against the best of all placements."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from colchis.model.resources import Resources
 from colchis.semantics.checker import judge, with_assignments
 from colchis_master.lra import Settings, ilp, schedule
 from colchis_master.lra.bounds import least_extent
+from colchis_master.lra.gaps import relative
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.state import State
 from tests.unit.lra.lra_cases import (
@@ -20,6 +22,7 @@ from tests.unit.lra.lra_cases import (
     problems_of,
     rounds,
     rule,
+    solve,
 )
 
 
@@ -72,3 +75,21 @@ def test_what_new_containers_must_do_to_running_ones_is_known_without_a_solver(
     assert problems_of(cluster, apps, plan) == []
     assert plan.totals.extent == pytest.approx(2 * 1 + 2 * 2)
     assert plan.optimal
+
+
+@pytest.mark.parametrize("weight", [1e-3, 1.0, 3.0, 1e3, 1e6, 1e9])
+def test_a_weight_however_large_or_small_leaves_a_proven_plan_proven(weight: float) -> None:
+    """Of four that want two others each in their rack, one has to miss that wholly: HiGHS proves
+    it as closely as its tolerances allow."""
+    nodes = tuple(
+        Node(f"n{i}", Resources.of(4, "64GiB"), {"rack": (f"r{i % 2}",)}) for i in range(3)
+    )
+    four = app("y", {"g": (4, {"y"})})
+    heavy = rule("{y, {y, 2, 2}, rack}", "y", weight=weight)
+    plan = solve(Cluster(nodes), replace(four, rules=(heavy,)))
+    assert plan.totals.extent == 1.0
+    assert (plan.optimal, plan.gap) == (True, 0.0)
+
+
+def test_a_miss_beside_one_that_weighs_a_millionfold_is_not_overlooked() -> None:
+    assert relative(1.0, 1e6 + 1.0, 1e6) > 0
