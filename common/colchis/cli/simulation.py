@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from colchis.cli.output import Output, OutputOption, show, table
+from colchis.cli.output import Output, OutputOption, say, show, table
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +26,16 @@ def simulate(
 
     result = run(read_scenario(scenario), policy=policy, seed=seed).to_contract()
     show(output, result, _tables(result))
+    unfinished = [job for job in result["jobs"] if job["finished"] is None]
+    for job in unfinished:
+        done = sum(
+            event["event"] == "finish" and event["task"].startswith(f"{job['job']}/")
+            for event in result["events"]
+        )
+        left = job["tasks"] - done
+        say(f"{job['job']} never finishes: {left} of its {job['tasks']} tasks are left")
+    if unfinished:
+        raise typer.Exit(1)
 
 
 def _tables(result: dict[str, Any]) -> Iterable[Table | str]:
@@ -43,7 +53,7 @@ def _tables(result: dict[str, Any]) -> Iterable[Table | str]:
             (
                 job["job"],
                 f"{job['submitted']:.3f}",
-                None if job["finished"] is None else f"{job['finished']:.3f}",
+                "never" if job["finished"] is None else f"{job['finished']:.3f}",
                 None if job["latency"] is None else f"{job['latency']:.3f}",
                 job["tasks"],
                 job["suspensions"],

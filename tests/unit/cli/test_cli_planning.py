@@ -261,6 +261,26 @@ def test_simulate_name_for_name(files: Path) -> None:
     assert colchis("simulate", "scenario.yaml", "--policy", "none").code == 2
 
 
+LOST = """\
+executors: [{name: e0, cores: 1}]
+jobs:
+  - {job: ends, stages: [{stage: s, tasks: 1, duration: 2}]}
+  - {job: stays, stages: [{stage: s, tasks: 3, duration: 2}]}
+faults: [{at: 5, executor: e0, event: lost}]
+"""
+
+
+def test_a_job_that_never_finishes_is_told_with_exit_code_1(files: Path) -> None:
+    (files / "lost.yaml").write_text(LOST)
+    told = "stays never finishes: 2 of its 3 tasks are left\n"
+    done = colchis("simulate", "lost.yaml", "-o", "json")
+    assert (done.code, done.err) == (1, told)
+    assert [job["finished"] for job in done.json["jobs"]] == [2.0, None]
+    shown = colchis("simulate", "lost.yaml")
+    assert (shown.code, shown.err) == (1, told)
+    assert [line.split()[2] for line in shown.out.splitlines()[-2:]] == ["2.000", "never"]
+
+
 def test_json_is_one_line_and_keeps_letters() -> None:
     done = colchis("schema", "app")
     assert json.loads(done.out)
