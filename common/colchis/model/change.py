@@ -26,6 +26,11 @@ class Change:
     rules_added: tuple[Rule, ...]
     rules_removed: tuple[Rule, ...]
 
+    @property
+    def begun(self) -> bool:
+        """Whether members of the app stay, so that as many of the others are placed as fit."""
+        return bool(self.kept or self.replaced)
+
     def to_contract(self, plan: Plan) -> dict[str, Any]:
         """As JSON, with the nodes that ``plan`` chooses."""
         to = {ident: node for app in plan.apps for ident, node in app.assignments.items()}
@@ -98,9 +103,11 @@ def keep_homes(plan: Plan, found: Sequence[Change]) -> Plan:
         for group in {ident.group for ident in app.assignments}:
             free = [i for i in app.assignments if i not in kept and i.group == group]
             rest = [i for i in left if i.group == group]
-            names.update(zip(rest, free, strict=True))
-            kept.update(zip(free, (left[i] for i in rest), strict=True))
-        apps.append(replace(app, assignments={i: kept[i] for i in app.assignments}))
+            # Of an app placed in part, one without a place may have been given that of another.
+            names.update(zip(rest, free, strict=False))
+            kept.update(zip(free, (left[i] for i in rest), strict=False))
+        placed = [i for i in dict.fromkeys((*app.assignments, *homes)) if i in kept]
+        apps.append(replace(app, assignments={i: kept[i] for i in placed}))
     violations = tuple(
         replace(one, container=names.get(one.container, one.container)) for one in plan.violations
     )

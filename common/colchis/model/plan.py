@@ -19,7 +19,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class AppPlan:
-    """Where an app's containers go: all of them, or none and the reasons."""
+    """Where an app's containers go: all of them, or none and the reasons.
+
+    Of an app that runs already some may go somewhere, with the reasons of the others.
+    """
 
     app: str
     placed: bool

@@ -1,22 +1,18 @@
 """The one allocator: only what it admits is placed.
 
 A plan's app is admitted whole or not at all, judged by the state as it is now. Single containers
-(of batch apps, and members that a service has lost) are placed at once, without a solve: on the
-first node where nothing is missed, else where the weighted extents grow least. Neither way is a
-hard rule missed further than before, by anybody.
+(of batch apps, and members that a service has lost) are placed at once, without a solve. Neither
+way is a hard rule missed further than before, by anybody.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from colchis.model.app import Kind as AppKind
 from colchis.model.cluster import Container
-from colchis_master.constraints.counts import Kind
+from colchis_master.constraints.choice import LOOKS, place_each
 from colchis_master.constraints.ledger import EPSILON
 from colchis_master.core.entries import ContainerEntry
 from colchis_master.core.state import State
-
-LOOKS = 32
-"""Nodes whose extents are compared where none is without a miss."""
 
 
 class Allocator:
@@ -71,35 +67,6 @@ class Allocator:
                 ledger.remove(entry.id)
         return reason
 
-    def choose(self, container: Container, avoid: Collection[str] = ()) -> tuple[str | None, str]:
-        """A node for a container that is nowhere, none of ``avoid``, or None and the reason."""
-        ledger = self._state.ledger
-        best: str | None = None
-        least = 0.0
-        forbidden = looked = avoided = 0
-        for node in ledger.room(container):
-            if node in avoid:
-                avoided += 1
-                continue
-            cost = ledger.cost(container, node)
-            if cost is None:
-                forbidden += 1
-                continue
-            if cost <= EPSILON:
-                return node, ""
-            looked += 1
-            if best is None or cost < least:
-                best, least = node, cost
-            if looked >= LOOKS:
-                break
-        if best is not None:
-            return best, ""
-        if forbidden:
-            return None, f"{_nodes(forbidden)} with room, but a hard rule would be missed there"
-        if avoided:
-            return None, f"{_nodes(avoided)} with room, but suspended containers wait for it there"
-        return None, self._no_room(container)
-
     def ranked(self, container: Container, avoid: Collection[str]) -> list[tuple[float, str]]:
         """Nodes for a container that is nowhere, those first where the extents grow least.
 
@@ -115,46 +82,18 @@ class Allocator:
                     break
         return sorted(found, key=lambda one: one[0])
 
-    def _no_room(self, container: Container) -> str:
-        ledger = self._state.ledger
-        open_nodes = [node for node in ledger.nodes.values() if node.schedulable]
-        if not open_nodes:
-            return "no node is ready to take containers"
-        parts: list[str] = []
-        for name, amount in container.resources.amounts:
-            most = max(ledger.free(node.name).get(name, 0) for node in open_nodes)
-            if amount > most:
-                need = type(container.resources).from_amounts({name: amount})
-                parts += need.shortages(type(need).from_amounts({name: most}))
-        short = ", ".join(parts) or "what it needs is nowhere free together"
-        return f"{_nodes(len(open_nodes))}: {short}"
-
-    def place_each(self, entries: Iterable[ContainerEntry]) -> int:
+    def place_each(self, entries: Sequence[ContainerEntry]) -> None:
         """Place as many of these as possible, one by one; the others keep their reasons."""
-        failed: dict[tuple[Kind, object], str] = {}
-        placed = 0
-        ledger = self._state.ledger
-        for entry in entries:
-            key = (ledger.kind(entry.container), entry.container.resources)
-            if key in failed:
-                entry.reasons = (failed[key],)
-                continue
-            node, reason = self.choose(entry.container, self._kept_from(entry))
+        wanted = ((entry.container, self._kept_from(entry)) for entry in entries)
+        chosen = place_each(self._state.ledger, wanted)
+        for entry, (node, reason) in zip(entries, chosen, strict=True):
             if node is None:
-                failed[key] = reason
                 entry.reasons = (reason,)
-                continue
-            ledger.add(entry.container, node)
-            self._state.place(entry, node)
-            placed += 1
-        return placed
+            else:
+                self._state.place(entry, node)
 
     def _kept_from(self, entry: ContainerEntry) -> set[str]:
         """Nodes whose room others have a better claim to: those suspended there to make room."""
         if self._state.apps[entry.id.app].spec.kind is not AppKind.BATCH:
             return set()
         return {one.node for one in self._state.displaced if one.node is not None}
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"

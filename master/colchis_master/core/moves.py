@@ -7,6 +7,7 @@ themselves: what they have done would be lost.
 """
 
 from colchis.model.app import Kind
+from colchis_master.constraints.choice import choose
 from colchis_master.constraints.ledger import EPSILON
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.containers import Containers, same_but_count
@@ -133,7 +134,7 @@ class Moves:
         home = ledger.home[entry.id]
         with ledger.trial():
             ledger.remove(entry.id)
-            node, reason = self._allocator.choose(entry.container)
+            node, reason = choose(ledger, entry.container)
             ledger.add(entry.container, home)
         entry.note = f"cannot leave {home}: {reason}" if node is None else ""
         return node is not None

@@ -12,6 +12,7 @@ from typing import Any
 
 from colchis.model.app import AppSpec, Kind
 from colchis.model.plan import AppPlan, Plan
+from colchis_master.constraints.choice import counted
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import Planned
@@ -85,14 +86,11 @@ class Rounds:
 
     def _tell(self, app: AppEntry) -> None:
         """The app's reasons are those of its containers."""
-        reasons: dict[str, int] = {}
-        for entry in app.containers.values():
-            if entry.state is ContainerState.PENDING:
-                for reason in entry.reasons or filter(None, (entry.note,)):
-                    reasons[reason] = reasons.get(reason, 0) + 1
-        app.reasons = tuple(
-            f"{count} container{'' if count == 1 else 's'}: {reason}"
-            for reason, count in reasons.items()
+        app.reasons = counted(
+            reason
+            for entry in app.containers.values()
+            if entry.state is ContainerState.PENDING
+            for reason in entry.reasons or filter(None, (entry.note,))
         )
 
     def _runs(self, app: AppEntry) -> bool:

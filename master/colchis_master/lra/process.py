@@ -51,6 +51,7 @@ class Request:
     algorithm: str
     settings: Settings
     seed: int
+    begun: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,15 @@ class SolverProcess:
         apps: Sequence[AppSpec],
         settings: Settings,
         algorithm: str | None = None,
+        begun: Collection[str] = (),
     ) -> Plan:
-        """The child's plan. Where it crashes, raises or overruns its time limit it is started
-        again, and the plan is the ``serial`` heuristic's, with a note that says why."""
+        """The child's plan, as of ``colchis_master.lra.schedule``. Where it crashes, raises or
+        overruns its time limit it is started again, and the plan is the ``serial`` heuristic's,
+        with a note that says why."""
         chosen = algorithm or self._algorithm
         async with self._turn:
-            request = Request(cluster, tuple(apps), chosen, settings, self._random.getrandbits(32))
+            seed = self._random.getrandbits(32)
+            request = Request(cluster, tuple(apps), chosen, settings, seed, frozenset(begun))
             try:
                 return await self._ask(request)
             except SolverLostError as error:
@@ -276,6 +280,7 @@ def run(request: Request, clock: Callable[[], float] = time.monotonic) -> Plan:
         settings=request.settings,
         clock=clock,
         rng=random.Random(request.seed),
+        begun=request.begun,
     )
 
 

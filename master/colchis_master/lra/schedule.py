@@ -1,7 +1,7 @@
 """The door to all algorithms: a snapshot and apps in, a plan out."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from colchis.model.app import AppSpec
@@ -14,6 +14,7 @@ from colchis_master.lra.ilp import solve
 from colchis_master.lra.problem import Problem
 from colchis_master.lra.reasons import Reasons, assignments_of, never_reasons
 from colchis_master.lra.settings import Settings
+from colchis_master.lra.singly import with_single_members
 from colchis_master.lra.split import is_large, solve_split
 from colchis_master.lra.state import State
 
@@ -47,11 +48,13 @@ def schedule(
     settings: Settings,
     clock: Clock,
     rng: random.Random,
+    begun: Collection[str] = (),
 ) -> Plan:
     """Where the containers of ``apps`` that do not run yet go.
 
     Each app is placed wholly or not at all; one that is left out carries its reasons, and ``never``
-    where no state of these nodes could hold it. Raises UnknownAlgorithmError.
+    where no state of these nodes could hold it. Of the apps ``begun`` what fits is placed if not
+    all does. Raises UnknownAlgorithmError.
     """
     started = clock()
     if algorithm not in ALGORITHMS:
@@ -79,7 +82,9 @@ def schedule(
     hurry = clock() - started > 0.8 * settings.time_limit
     reasons, never = _why_not(problem, state, settings, hurry)
     plan = to_plan(problem, assignments, algorithm, settings, reasons, never)
-    return replace(plan, gap=gap, optimal=optimal, seconds=clock() - started, notes=notes)
+    plan = replace(plan, gap=gap, optimal=optimal, notes=notes)
+    plan = with_single_members(problem, plan, begun, settings)
+    return replace(plan, seconds=clock() - started)
 
 
 def _without_losses(problem: Problem, state: State, settings: Settings, late: Stop) -> State:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -41,9 +41,13 @@ class Shell(Protocol):
         ...
 
     async def plan(
-        self, cluster: Cluster, apps: Sequence[AppSpec], settings: Mapping[str, Any]
+        self,
+        cluster: Cluster,
+        apps: Sequence[AppSpec],
+        settings: Mapping[str, Any],
+        begun: Collection[str],
     ) -> Plan:
-        """A plan that holds nobody up."""
+        """A plan that holds nobody up; ``begun`` are apps that may be placed in part."""
         ...
 
     async def find_moves(self, question: ask.FindMoves) -> Moves:
@@ -121,7 +125,8 @@ class MasterControl:
             names = ", ".join(ALGORITHMS)
             raise ControlError(422, f"{settings['algorithm']!r} is none of {names}")
         cluster, found = changes(self._shell.core.state, apps)
-        plan = keep_homes(await self._shell.plan(cluster, apps, settings), found)
+        begun = [change.app for change in found if change.begun]
+        plan = keep_homes(await self._shell.plan(cluster, apps, settings, begun), found)
         return {**plan.to_contract(), "changes": [one.to_contract(plan) for one in found]}
 
     async def rebalance(self, max_moves: int, *, plan: bool) -> Json:

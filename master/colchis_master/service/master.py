@@ -5,7 +5,7 @@ import contextlib
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -220,13 +220,17 @@ class Master:
         )
 
     async def plan(
-        self, cluster: Cluster, apps: Sequence[AppSpec], settings: Mapping[str, Any]
+        self,
+        cluster: Cluster,
+        apps: Sequence[AppSpec],
+        settings: Mapping[str, Any],
+        begun: Collection[str],
     ) -> Plan:
         """A plan, without holding up the rounds."""
         chosen = replace(
             self._settings.solver(), mode=settings["mode"], time_limit=settings["time_limit"]
         )
-        return await self._planner.solve(cluster, apps, chosen, settings["algorithm"])
+        return await self._planner.solve(cluster, apps, chosen, settings["algorithm"], begun)
 
     async def find_moves(self, question: ask.FindMoves) -> Moves:
         """Moves that make the placement better. Raises SolverLostError."""

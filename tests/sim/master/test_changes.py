@@ -1,7 +1,10 @@
 """What an update would change is what it changes."""
 
+import random
+import time
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from colchis.model.parse import parse_constraint
 from colchis.model.plan import AppPlan, Plan, Totals, Violation
 from colchis.model.resources import Resources
 from colchis_master.core.changes import changes
+from colchis_master.lra import Settings, schedule
 from tests.sim.master.support import is_running, spec, submit, up
 from tests.sim.master.world import World
 
@@ -59,6 +63,47 @@ def test_an_update_does_what_was_shown(before: AppSpec, after: AppSpec) -> None:
     labels -= {rule.label for rule in change.rules_removed}
     assert in_force == labels
     assert not changes(world.core.state, [after])[1][0].fields
+
+
+@pytest.mark.parametrize(
+    ("rules", "count"),
+    [((), 40), (("{web, {web, 0, 1}, node}",), 7), (("{web, {web, 0, 1}, node}",), 20)],
+)
+def test_an_app_is_scaled_up_as_far_as_was_shown(rules: tuple[str, ...], count: int) -> None:
+    """Four nodes of eight cores; the rules are hard."""
+    world = World()
+    before = up(world, spec(count=2, rules=rules))
+    after = spec(count=count, rules=rules)
+    cluster, found = changes(world.core.state, [after])
+    plan = schedule(
+        cluster,
+        [after],
+        settings=Settings(),
+        clock=time.monotonic,
+        rng=random.Random(0),
+        begun=[change.app for change in found if change.begun],
+    )
+    shown = {str(ident) for ident in plan.apps[0].assignments}
+    submit(world, after, update=True)
+    world.run(10)
+    assert shown == {name for name, (node, _) in world.placements().items() if node} - before.keys()
+    assert plan.apps[0].placed == is_running(world)
+    assert plan.totals.placed == len(shown)
+    if not plan.apps[0].placed:
+        assert plan.apps[0].reasons == world.core.state.apps["web"].reasons
+
+
+def test_members_exchanged_where_some_have_no_place() -> None:
+    world = World()
+    up(world, spec(count=3, rules=("{web, {web, 0, 0}, node}",)))
+    after = spec(count=3, command="other")
+    _, found = changes(world.core.state, [after])
+    homes = found[0].replaced
+    idents = [c.id for c in after.containers()]
+    partly = AppPlan("web", False, {idents[0]: homes[idents[2]], idents[1]: "n9"}, ("full",))
+    plan = Plan("x", "ordered", (partly,), (), Totals(3, 2, 0, 0, 0.0, 2), 1.0)
+    kept = keep_homes(plan, found).apps[0].assignments
+    assert kept == {idents[2]: homes[idents[2]], idents[0]: "n9"}
 
 
 def due(world: World) -> bool:

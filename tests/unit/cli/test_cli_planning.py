@@ -119,6 +119,31 @@ def test_what_would_change_in_an_app_of_the_snapshot(files: Path) -> None:
     assert "- rule {x, {w, 0, 2}, node}" in compared
 
 
+FULL = """\
+nodes: [{name: n1, cpus: 8, memory: 16GiB}]
+containers:
+  - {container: web/w/0, node: n1, tags: [w], resources: {cpus: 4, memory: 1GiB}}
+"""
+
+
+def test_of_an_app_that_runs_as_many_as_fit_are_placed(files: Path) -> None:
+    (files / "full.yaml").write_text(FULL)
+    done = colchis("plan", "--cluster", "full.yaml", "web.yaml", "-o", "json")
+    assert done.code == 1
+    [app] = done.json["apps"]
+    assert (app["placed"], app["containers"]) == (False, [{"container": "web/w/1", "node": "n1"}])
+    [reason] = app["reasons"]
+    assert reason.startswith("1 container: 1 node: ")
+    [change] = done.json["changes"]
+    assert change["added"] == [*app["containers"], {"container": "web/w/2", "node": None}]
+    assert (done.json["totals"]["containers"], done.json["totals"]["placed"]) == (2, 1)
+    assert (done.json["optimal"], done.json["gap"]) == (False, None)
+    assert {v["container"] for v in done.json["violations"]} == {"web/w/0", "web/w/1"}
+    shown = colchis("plan", "--cluster", "full.yaml", "web.yaml")
+    assert shown.code == 1
+    assert "web is not wholly placed:" in shown.out and reason in shown.out
+
+
 def test_a_snapshot_without_the_app_changes_nothing() -> None:
     assert plan("web.yaml")["changes"] == []
 
