@@ -117,7 +117,7 @@ def status(
 def _overview(overview: dict[str, Any], apps: list[dict[str, Any]]) -> Iterable[Table | str]:
     nodes = ", ".join(f"{count} {state}" for state, count in overview["nodes"].items())
     missed = overview["violations"]
-    yield f"{overview['cluster']}: nodes: {nodes or 'none'}; containers that miss a rule: {missed}"
+    yield f"{overview['cluster']}: nodes: {nodes or 'none'}; rules are missed {missed} times"
     yield table(
         ("APP", "KIND", "STATE", "RUNNING", "WHY"),
         (

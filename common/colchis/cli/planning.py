@@ -270,12 +270,18 @@ def _explanation_tables(explanation: dict[str, Any]) -> Iterable[Table | str]:
                 node["node"],
                 "yes" if node["fits"] else "no",
                 "yes" if node["satisfied"] else "no",
-                "\n".join(node["reasons"]),
+                "\n".join(_reasons(node)),
             )
             for node in explanation["nodes"]
         ),
     )
     yield from explanation.get("summary", ())
+
+
+def _reasons(node: dict[str, Any]) -> Iterable[str]:
+    yield from node["reasons"]
+    for label in node.get("breaks", ()):
+        yield f"rule {label} of others would be missed by more"
 
 
 def print_schema(

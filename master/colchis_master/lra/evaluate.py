@@ -106,7 +106,7 @@ def judge_plans(problem: Problem, plans: Sequence[AppPlan], settings: Settings) 
         placed=len(new.containers),
         subjects=judge.subjects(),
         violating=len({miss.container for miss in misses}),
-        extent=sum(miss.extent for miss in misses),
+        extent=sum((miss.extent for miss in misses), 0.0),
         nodes_used=int((problem.occupied | new.touched).sum()),
     )
     objective = _rest(problem, new, totals.nodes_used, settings)

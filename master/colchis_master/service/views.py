@@ -121,7 +121,7 @@ class Views:
         return {
             "cluster": state.settings.cluster,
             "epoch": state.epoch,
-            "nodes": dict(Counter(node.state.value for node in state.nodes.values())),
+            "nodes": dict(Counter(map(self._node_state, state.nodes.values()))),
             "apps": dict(Counter(app_state(app) for app in state.apps.values())),
             "containers": dict(Counter(entry.state.value for entry in state.containers.values())),
             "violations": len(self._violations()),
@@ -174,7 +174,7 @@ class Views:
         heard = node.state is not NodeState.UNKNOWN
         return {
             "node": node.name,
-            "state": self._draining(node) if node.drained else node.state.value,
+            "state": self._node_state(node),
             "address": facts.address,
             "capacity": facts.capacity,
             "free": dict(free),
@@ -187,7 +187,7 @@ class Views:
             "containers": len(self._state.held.get(node.name, ())),
         }
 
-    def _draining(self, node: NodeEntry) -> str:
-        if node.state is not NodeState.READY:
+    def _node_state(self, node: NodeEntry) -> str:
+        if not node.drained or node.state is not NodeState.READY:
             return node.state.value
         return "draining" if self._state.held.get(node.name) else "drained"

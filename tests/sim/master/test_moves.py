@@ -16,6 +16,7 @@ from colchis.semantics.checker import judge
 from colchis_master.core.events import SetDrained, SetSuspended
 from colchis_master.core.lifecycle import ContainerState
 from colchis_master.core.settings import CoreSettings
+from colchis_master.service.views import Views
 from tests.sim.master.support import (
     is_running,
     members_running,
@@ -53,6 +54,19 @@ def is_done(world: World, name: str = "web") -> bool:
 
 def web(index: int) -> ContainerId:
     return ContainerId("web", "g", index)
+
+
+def test_the_overview_counts_nodes_by_the_states_that_their_listing_shows() -> None:
+    world = World()
+    up(world, spec(count=1))
+    views = Views(world.core)
+    assert views.status()["nodes"] == {"ready": 4}
+    home = world.placements()["web/g/0"][0]
+    drain(world, next(name for name in world.agents if name != home))
+    counts = views.status()["nodes"]
+    assert counts == {"ready": 3, "drained": 1}
+    listed = [node["state"] for node in views.nodes(world.now)["nodes"]]
+    assert counts == {state: listed.count(state) for state in listed}
 
 
 def commands(world: World) -> set[tuple[str, ...] | None]:

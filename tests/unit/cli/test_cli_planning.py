@@ -26,9 +26,9 @@ jobs:
 pytestmark = pytest.mark.usefixtures("files")
 
 
-def plan(*arguments: object) -> Any:
+def plan(*arguments: object, code: int = 0) -> Any:
     done = colchis("plan", "--cluster", "cluster.yaml", *arguments, "-o", "json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (code, "")
     return done.json
 
 
@@ -46,6 +46,7 @@ def test_a_plan_name_for_name() -> None:
     assert [c["container"] for c in app["containers"]] == ["web/w/0", "web/w/1", "web/w/2"]
     assert (found["algorithm"], found["mode"], found["optimal"]) == ("ilp", "ordered", True)
     assert found["totals"]["placed"] == 3
+    assert isinstance(plan("huge.yaml", code=1)["totals"]["extent"], float)
     for violation in found["violations"]:
         assert sorted(violation) == ["app", "constraint", "container", "extent"]
     assert {v["constraint"] for v in found["violations"]} == {"apart"}
@@ -253,6 +254,15 @@ def test_explain_name_for_name() -> None:
     assert shown.code == 0
     for reason in nodes["n1"]["reasons"]:
         assert reason in shown.out
+
+
+def test_explain_says_where_rules_of_others_would_be_missed(files: Path) -> None:
+    with (files / "cluster.yaml").open("a") as cluster:
+        cluster.write('apps: [{app: old, constraints: ["{app:old, {app:web, 0, 0}, node}"]}]\n')
+    arguments = ["explain", "--cluster", "cluster.yaml", "web.yaml", "--container", "web/w/0"]
+    told = "rule {app:old, {app:web, 0, 0}, node} of others would be missed by more"
+    *nodes, summary = [line for line in colchis(*arguments).out.splitlines() if told in line]
+    assert len(nodes) == 1 and summary == f"1 node: {told}"
 
 
 def test_explain_a_container_of_the_snapshot() -> None:
