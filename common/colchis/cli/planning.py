@@ -96,13 +96,7 @@ def _plan_offline(
     for name in algorithms:
         rng = random.Random(seed)
         made = schedule(
-            before,
-            apps,
-            algorithm=name,
-            settings=settings,
-            clock=time.monotonic,
-            rng=rng,
-            begun=[change.app for change in found if change.begun],
+            before, apps, algorithm=name, settings=settings, clock=time.monotonic, rng=rng
         )
         kept = keep_homes(made, found)
         plans.append({**kept.to_contract(), "changes": [one.to_contract(kept) for one in found]})
@@ -136,10 +130,9 @@ def _plan_tables(plan: dict[str, Any]) -> Iterable[Table | str]:
             for placed in app["containers"]
         ),
     )
-    run_already = {change["app"] for change in plan.get("changes", ())}
     for app in plan["apps"]:
         if not app["placed"]:
-            how = "not wholly" if app["app"] in run_already else "not"
+            how = "not wholly" if app["containers"] else "not"
             yield f"\n{app['app']} is {how} placed:"
             yield from (f"  {reason}" for reason in app["reasons"])
     for change in plan.get("changes", ()):
