@@ -1,8 +1,10 @@
 """An append-only journal in SQLite (WAL), beside a snapshot of what it comes to.
 
-When there are many records the snapshot takes up, a few with each write, what has changed since it
-last did; then the records it has go. Until then they say the same once more, and later than the
-snapshot: the last of a key counts, so that it does not matter how far it has come.
+When there are many records the snapshot takes up, a few at a time, what has changed since it last
+did; then the records it has go. Until then they say the same once more, and later than the
+snapshot: the last of a key counts, so that it does not matter how far it has come. This, and what
+SQLite has to bring from its log into the database, is done apart from the writes, when there is
+time.
 
 Each record carries a checksum. A damaged last record is dropped, as one whose write was cut off;
 other damage sets the file aside and goes on with what can still be read. Every write is synced
@@ -30,9 +32,13 @@ VERSION = 1
 COMPACT_AFTER = 5_000
 """Records beyond those that hold after which the snapshot takes their place."""
 COMPACT_KEYS = 32
-"""Keys that it takes up with each write, so that none takes long."""
+"""Keys that it takes up at a time, so that none takes long."""
 COMPACT_RECORDS = 320
-"""Records that go with each write then."""
+"""Records that go at a time then."""
+CHECKPOINT_AFTER = 50
+"""Writes after which SQLite's log is to be brought into the database."""
+LONGEST_LOG = 20_000
+"""Pages after which SQLite does so by itself."""
 
 KEPT_EVENTS = 20_000
 _SCHEMA = """
@@ -87,6 +93,7 @@ class Journal:
                 self.epoch = self._next_epoch()
                 (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
                 self._compaction: Iterator[None] | None = None
+                self._writes = 0
                 (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
                 self.next_event = int(last) + 1
         except (OSError, sqlite3.Error) as error:
@@ -118,6 +125,7 @@ class Journal:
         with _closed_on_error(db):
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
+            db.execute(f"PRAGMA wal_autocheckpoint={LONGEST_LOG}")
         return db
 
     def _create(self, db: sqlite3.Connection) -> None:
@@ -188,9 +196,7 @@ class Journal:
         records, events = list(records), list(events)
         if not records and not events:
             return
-        try:
-            self._db.execute("BEGIN")
-            self._compact_some()
+        with self._transaction():
             self._db.executemany(
                 "INSERT INTO records (data, crc) VALUES (?, ?)", [_pack(r) for r in records]
             )
@@ -198,22 +204,58 @@ class Journal:
                 "INSERT INTO events VALUES (?, ?)",
                 [(event["seq"], _ENCODER.encode(event)) for event in events],
             )
-            if events:
-                self.next_event = events[-1]["seq"] + 1
-                kept = self.next_event - KEPT_EVENTS
-                self._db.execute("DELETE FROM events WHERE seq < ?", (kept,))
-            self._db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
+        if events:
+            self.next_event = events[-1]["seq"] + 1
         for record in records:
             self.contents.take(record)
         self._count += len(records)
+        self._writes += 1
 
-    def _compact_some(self) -> None:
-        if self._count > COMPACT_AFTER + 2 * len(self.contents.records):
-            self._compaction = self._compaction or self._compact()
-        if self._compaction is not None and next(self._compaction, self) is self:
-            self._compaction = None
+    @property
+    def untidy(self) -> bool:
+        """Whether :meth:`tidy` has anything to do."""
+        return (
+            self._writes >= CHECKPOINT_AFTER
+            or self._compaction is not None
+            or self._count > COMPACT_AFTER + 2 * len(self.contents.records)
+        )
+
+    def tidy(self) -> None:
+        """Do a little of what keeps the file short. Raises JournalError like a write."""
+        if self._writes >= CHECKPOINT_AFTER:
+            self._checkpoint()
+            return
+        self._compaction = self._compaction or self._compact()
+        with self._told():
+            # Nothing is lost without it, and the next write's sync is one for it too.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+        with self._transaction():
+            if next(self._compaction, self) is self:
+                self._compaction = None
+        with self._told():
+            self._db.execute("PRAGMA synchronous=FULL")
+
+    def _checkpoint(self) -> None:
+        self._writes = 0
+        kept = self.next_event - KEPT_EVENTS
+        with self._transaction():
+            self._db.execute("DELETE FROM events WHERE seq < ?", (kept,))
+        with self._told():
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._told():
+            self._db.execute("BEGIN")
+            yield
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
 
     def _compact(self) -> Iterator[None]:
         """Let the snapshot take the place of all records that there are, in several steps."""

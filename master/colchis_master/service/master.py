@@ -31,6 +31,7 @@ from colchis_master.api.application import create_api
 from colchis_master.api.tokens import Tokens, load_or_create
 from colchis_master.core import events as ask
 from colchis_master.core.core import MasterCore
+from colchis_master.core.records import Record
 from colchis_master.core.settings import TICK, CoreSettings
 from colchis_master.journal.journal import Journal, JournalError
 from colchis_master.lra import Moves
@@ -124,9 +125,9 @@ class Master:
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
         self.turns = Turns(_soon, self._not_kept)
-        self._listens = self._collects = False
+        self._listens = self._collects = self._tidies = False
         self._outbox = Outbox(
-            self._journal.write,
+            self._write,
             self.feed,
             self._carry_out,
             self._not_kept,
@@ -187,6 +188,18 @@ class Master:
         if not self._collects and gc.get_count()[0] > GARBAGE[0]:
             self._collects = True
             self.turns.put(self._collect)
+
+    def _write(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
+        self._journal.write(records, events)
+        if not self._tidies and self._journal.untidy:
+            self._tidies = True
+            self.turns.put(self._tidy)
+
+    def _tidy(self) -> None:
+        self._journal.tidy()
+        self._tidies = self._journal.untidy
+        if self._tidies:
+            self.turns.put(self._tidy)
 
     def _collect(self) -> None:
         """Here, where no task waits for it."""

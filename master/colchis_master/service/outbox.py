@@ -1,7 +1,7 @@
 """What events lead to, kept back until the journal has what it depends on."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import partial
@@ -9,12 +9,11 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from colchis_master.core.events import Emit, Instruction, Persist
+from colchis_master.core.events import Emit, Instruction, Persist, Send
 from colchis_master.core.records import Record
 from colchis_master.service.feed import Feed
 
 Write: TypeAlias = Callable[[Sequence[Record], Sequence[dict[str, Any]]], None]
-_Batch: TypeAlias = list[tuple[float, list[Instruction]]]
 
 HOLD = 0.02
 """Seconds for which what nobody waits for may be held back."""
@@ -36,8 +35,12 @@ class Haste(IntEnum):
     ALL = 2
 
 
+_Batch: TypeAlias = list[tuple[float, list[Instruction], Haste]]
+
+
 class Outbox:
-    """Carries instructions out in the order of the events that led to them.
+    """Carries instructions out in the order of the events that led to them; where they are written
+    together, those that a task waits for before the others, but for what goes to the same agent.
 
     All that events lead to in one turn of the loop goes into one write of the journal (group
     commit; DeWitt et al., "Implementation techniques for main memory database systems",
@@ -85,7 +88,7 @@ class Outbox:
             return
         if not self._waiting:
             self._by_then(partial(self._overdue, self._number))
-        self._waiting.append((wall, instructions))
+        self._waiting.append((wall, instructions, haste))
         self._size += len(instructions)
         if self._size >= MOST:
             haste = max(haste, Haste.SOME)
@@ -119,9 +122,8 @@ class Outbox:
             events = self._keep(batch)
             # Nothing that depends on these records may be seen by anybody before.
             self._feed.publish(events)
-            for _, instructions in batch:
-                for one in instructions:
-                    self._carry_out(one)
+            for one in _in_order(batch):
+                self._carry_out(one)
         except Exception as error:  # the loop would go on as if nothing had happened
             self._failed = True
             self._fail(error)
@@ -146,7 +148,7 @@ class Outbox:
         """Make a batch durable; its events."""
         records: dict[str, Record] = {}
         happened: list[tuple[Emit, float]] = []
-        for wall, instructions in batch:
+        for wall, instructions, _ in batch:
             for one in instructions:
                 if isinstance(one, Persist):
                     # The last of a key is what counts, and comes after what it may speak of.
@@ -157,3 +159,21 @@ class Outbox:
         events = self._feed.number(happened)
         self._write(list(records.values()), events)
         return events
+
+
+def _in_order(batch: _Batch) -> Iterator[Instruction]:
+    links = {
+        one.link
+        for _, instructions, haste in batch
+        if haste is Haste.ALL
+        for one in instructions
+        if isinstance(one, Send)
+    }
+    others = []
+    for _, instructions, haste in batch:
+        for one in instructions:
+            if haste is Haste.ALL or (isinstance(one, Send) and one.link in links):
+                yield one
+            else:
+                others.append(one)
+    yield from others

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colchis_master.core.events import Answer, Emit, Instruction, Persist
+from colchis.wire.messages import Confirm
+from colchis_master.core.events import Answer, Emit, Instruction, Persist, Send
 from colchis_master.core.records import ContainerRecord, Record
 from colchis_master.service import outbox as module
 from colchis_master.service.feed import Feed
@@ -24,6 +25,10 @@ def persist(number: int) -> Persist:
 
 def answer(number: int) -> Answer:
     return Answer(number, {})
+
+
+def send(link: str, number: int) -> Send:
+    return Send("n1", link, Confirm(1, "s", number))
 
 
 def emit(text: str) -> Emit:
@@ -125,7 +130,7 @@ def test_what_somebody_waits_for_goes_with_all_before_it_at_the_end_of_its_turn(
     bench.end_turn()
     bench.outbox.put([persist(2), answer(2)], 1.0)
     bench.end_turn()
-    assert bench.done == [persist(1), persist(2), answer(2)]
+    assert bench.done == [persist(2), answer(2), persist(1)]
     assert len(bench.writes) == 1
     bench.let_time_pass()
     assert len(bench.writes) == 1
@@ -146,7 +151,7 @@ def test_what_a_task_waits_for_takes_with_it_what_waits_for_time() -> None:
     bench.outbox.put([persist(1), answer(1)], 1.0, Haste.SOME)
     bench.outbox.put([persist(2), answer(2)], 1.0, Haste.ALL)
     bench.end_turn()
-    assert bench.done == [persist(1), answer(1), persist(2), answer(2)]
+    assert bench.done == [persist(2), answer(2), persist(1), answer(1)]
     bench.outbox.put([persist(3)], 1.0, Haste.NONE)
     bench.find_time()
     assert bench.done[4:] == []
@@ -261,9 +266,24 @@ def test_after_a_fault_in_carrying_out_nothing_more_is() -> None:
     assert bench.done == [persist(1)]
 
 
+def test_of_one_write_what_a_task_waits_for_is_carried_out_first() -> None:
+    bench = Bench()
+    bench.outbox.put([persist(1), send("a", 1), send("b", 2)], 1.0, Haste.NONE)
+    bench.outbox.put([persist(2), send("a", 3), answer(4)], 1.0, Haste.ALL)
+    bench.end_turn()
+    told = [one for one in bench.done if not isinstance(one, Persist)]
+    assert told == [send("a", 1), send("a", 3), answer(4), send("b", 2)]
+    assert [records for records, _ in bench.writes] == [[record(1), record(2)]]
+
+
+SOME = st.one_of(
+    st.integers(0, 2).map(persist),
+    st.integers(3, 5).map(answer),
+    st.builds(send, st.sampled_from("ab"), st.integers(0, 5)),
+)
 PUTS = st.lists(
     st.tuples(
-        st.lists(st.integers(0, 5).map(lambda n: persist(n) if n < 3 else answer(n)), max_size=4),
+        st.lists(SOME, max_size=4),
         st.sampled_from(Haste),
         st.sampled_from(["goes on", "ends", "has time", "time passes"]),
     ),
@@ -272,7 +292,9 @@ PUTS = st.lists(
 
 
 @given(PUTS)
-def test_order_is_kept_whenever_turns_end(puts: list[tuple[list[Instruction], Haste, str]]) -> None:
+def test_each_agent_and_each_who_waits_is_told_in_order(
+    puts: list[tuple[list[Instruction], Haste, str]],
+) -> None:
     bench = Bench()
     for instructions, haste, turn in puts:
         bench.outbox.put(instructions, 1.0, haste)
@@ -283,5 +305,11 @@ def test_order_is_kept_whenever_turns_end(puts: list[tuple[list[Instruction], Ha
         elif turn == "time passes":
             bench.let_time_pass()
     bench.outbox.flush()
-    assert bench.done == [one for instructions, *_ in puts for one in instructions]
     assert bench.failures == []
+    everything = [(one, haste) for instructions, haste, _ in puts for one in instructions]
+    assert sorted(map(repr, bench.done)) == sorted(repr(one) for one, _ in everything)
+    for link in "ab":
+        sent = [one for one in bench.done if isinstance(one, Send) and one.link == link]
+        assert sent == [o for o, _ in everything if isinstance(o, Send) and o.link == link]
+    if len({haste for _, haste in everything}) <= 1:
+        assert bench.done == [one for one, _ in everything]
