@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from colchis.model.app import AppSpec, Kind
-from colchis.model.constraints import Rule
+from colchis.model.constraints import CLUSTER, NODE, Rule
 from colchis.semantics.groups import known_groups, unknown_groups
 from colchis_master.core.containers import Containers, failed, without_command
 from colchis_master.core.entries import AppEntry, ContainerEntry
@@ -141,15 +141,21 @@ class Apps:
         state.constraints.set_app(spec.name, spec.rules, now)
         used = {app.revision, *(entry.revision for entry in app.containers.values())}
         app.specs = {number: app.specs[number] for number in used}
+        state.outdated.add(app.name)
         state.persist(app.record())
         state.emit("app", f"{spec.name} is updated", app=spec.name)
         self._warn_of_groups(spec.rules, spec.name)
 
     def _warn_of_groups(self, rules: Sequence[Rule], app: str = "") -> None:
         """Tell of rules over node groups that no node is in."""
-        if not rules:
+        named = {atom.group for rule in rules for atom in rule.constraint.atoms()}
+        nodes = self._state.nodes.values()
+        if all(
+            group in (NODE, CLUSTER) or any(group in node.facts.groups for node in nodes)
+            for group in named
+        ):
             return
-        known = known_groups(node.facts.groups for node in self._state.nodes.values())
+        known = known_groups(node.facts.groups for node in nodes)
         for text in unknown_groups([(rule.label, rule.constraint) for rule in rules], known):
             self._state.emit("rule", f"the rule {text}", app=app)
 

@@ -17,7 +17,12 @@ from colchis.wire.messages import (
     Usage,
 )
 from colchis_master.core.entries import AppEntry, ContainerEntry, NodeEntry, Order
-from colchis_master.core.lifecycle import HELD, ContainerState, ContainerStep
+from colchis_master.core.lifecycle import (
+    HELD,
+    ContainerState,
+    ContainerStep,
+    container_after,
+)
 from colchis_master.core.settings import ABSENT_BEATS, MAX_BATCH_ATTEMPTS, back_off
 from colchis_master.core.state import State
 
@@ -28,6 +33,7 @@ _SEEN = {
     "backing-off": ContainerStep.SEEN_BACKING_OFF,
     "stopping": ContainerStep.SEEN_STOPPING,
 }
+_UNKNOWN = Usage()
 STABLE = 60.0
 """Seconds of running after which failures before are forgotten."""
 
@@ -47,12 +53,15 @@ class Containers:
                 return
             entry.report_seq = seq
         entry.absent = 0
-        entry.report = _with_usage(report, entry.report)
+        known = entry.report
+        entry.report = _with_usage(report, known)
         if report.state == "ended":
             self.ended(entry, report.exit or Exit("lost"), now)
             return
         before = entry.state
-        self._state.step(entry, _SEEN[report.state], keep=False)
+        step = _SEEN[report.state]
+        if known is None or entry.order is not None or container_after(before, step) is not before:
+            self._state.step(entry, step, keep=False)
         if entry.state is not before:
             text = f"{entry.name} is {entry.state}"
             if entry.state is ContainerState.BACKING_OFF and report.exit is not None:
@@ -257,7 +266,7 @@ def wanted_order(entry: ContainerEntry) -> type[FromMaster] | None:
 
 def _with_usage(report: ContainerReport, before: ContainerReport | None) -> ContainerReport:
     """A report made between two measurements says nothing of usage: what was known holds."""
-    if before is None or report.usage != Usage():
+    if before is None or report.usage != _UNKNOWN:
         return report
     known = before.usage
     if report.state == "ended":

@@ -96,6 +96,11 @@ class ContainerEntry:
     order: Order | None = None
     note: str = ""
     reasons: tuple[str, ...] = ()
+    name: str = field(init=False)
+    """As people and agents know it."""
+
+    def __post_init__(self) -> None:
+        self.name = str(self.original)
 
     @property
     def is_copy(self) -> bool:
@@ -106,11 +111,6 @@ class ContainerEntry:
     def original(self) -> ContainerId:
         """What it is a copy of; itself where it is none."""
         return replace(self.id, index=self.id.index - COPIES) if self.is_copy else self.id
-
-    @property
-    def name(self) -> str:
-        """As people and agents know it."""
-        return str(self.original)
 
     def without_cores(self) -> Container:
         """What is left of it when it is suspended and its cores are others'."""

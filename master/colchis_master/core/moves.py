@@ -42,12 +42,13 @@ class Moves:
         if now < self._next:
             return
         self._next = now + AGAIN
-        drained = {node.name for node in self._state.nodes.values() if node.drained}
+        drained = self._state.drained
         apps = self._state.apps
-        # To look at all containers would take milliseconds, and most apps have had one spec only.
-        changed = {name for name, app in apps.items() if len(app.specs) > 1}
+        # To look at all containers would take many milliseconds.
         leaving = {e.id.app for name in drained for e in self._state.held.get(name, ())}
-        for app in map(apps.__getitem__, sorted(changed | leaving)):
+        for app in map(apps.__getitem__, sorted(self._state.outdated | leaving)):
+            if all(entry.revision == app.revision for entry in app.containers.values()):
+                self._state.outdated.discard(app.name)
             if app.stopping:
                 continue
             due = [

@@ -5,6 +5,7 @@ heartbeats and reports that came before have no effect.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from colchis.model.cluster import ContainerId
 from colchis.wire.messages import (
@@ -157,13 +158,13 @@ class Nodes:
             entry.absent = 0
 
     def _heard(self, node: NodeEntry, now: float) -> None:
-        node.heard = now
+        self._state.hear(node, now)
         if node.state is NodeState.READY:
             return
-        if self._dark():
+        if not self._state.ready:
             # Nobody was to be heard: it was the master that was cut off. All have time anew.
-            for other in self._state.nodes.values():
-                other.heard = now
+            for other in list(self._state.heard):
+                self._state.hear(other, now)
         self._state.step_node(node, NodeStep.HEARD)
 
     def _heartbeat(self, node: NodeEntry, beat: Heartbeat, now: float) -> None:
@@ -171,9 +172,20 @@ class Nodes:
         node.sample = beat.node
         node.executors = tuple(beat.executors)
         self._heard(node, now)
-        self._listed(node, beat.containers, now, None)
+        # Nearly all that masters hear is that a container is where it should be.
+        here = {(e.name, e.incarnation): e for e in self._state.held.get(node.name, ())}
+        listed = set()
+        others = []
+        for report in beat.containers:
+            key = report.container, report.incarnation
+            listed.add(key)
+            entry = here.get(key)
+            if entry is not None and entry.state in HELD:
+                self._containers.reported(entry, report, now, None)
+            else:
+                others.append(report)
+        self._listed(node, others, now, None)
         self._forget_strays(node, beat.containers)
-        listed = {(report.container, report.incarnation) for report in beat.containers}
         for entry in list(self._state.held.get(node.name, ())):
             if entry.state is not ContainerState.STOPPING and (
                 (entry.name, entry.incarnation) not in listed
@@ -261,6 +273,8 @@ class Nodes:
         state.send(node, Stop(state.epoch, order, *key, STRAY_GRACE))
 
     def _forget_strays(self, node: NodeEntry, reports: Sequence[ContainerReport]) -> None:
+        if not node.strays:
+            return
         listed = {(r.container, r.incarnation) for r in reports if r.state != "ended"}
         gone = [key for key in node.strays if key not in listed]
         for key in gone:
@@ -283,16 +297,21 @@ class Nodes:
             self._state.send(node, Confirm(self._state.epoch, node.session, node.confirmed))
 
     def tick(self, now: float) -> None:
-        """Look who has been silent for too long."""
+        """Look who has been silent for too long.
+
+        Where nobody at all is to be heard it may be the master that is cut off: nobody is lost.
+        """
         settings = self._state.settings
-        for node in list(self._state.nodes.values()):
+        patience = min(settings.suspect_after, settings.lost_after)
+        quiet = takewhile(lambda node: now - node.heard > patience, self._state.heard)
+        for node in list(quiet):
             silent = now - node.heard
             if node.state is NodeState.READY and silent > settings.suspect_after:
                 self._state.step_node(node, NodeStep.QUIET)
             if (
                 node.state in (NodeState.SUSPECT, NodeState.UNKNOWN)
                 and silent > settings.lost_after
-                and not self._dark()
+                and self._state.ready
             ):
                 self._lose(node, now)
 
@@ -300,10 +319,6 @@ class Nodes:
         """The master itself was stopped for so long; nobody was silent meanwhile."""
         for node in self._state.nodes.values():
             node.heard += seconds
-
-    def _dark(self) -> bool:
-        """Whether nobody at all is to be heard, so that it may be the master that is cut off."""
-        return not any(node.state is NodeState.READY for node in self._state.nodes.values())
 
     def _lose(self, node: NodeEntry, now: float) -> None:
         node.link = ""

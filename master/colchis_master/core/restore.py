@@ -29,7 +29,8 @@ def restore(state: State, records: Iterable[Record], now: float, wall: float) ->
         by_kind.setdefault(type(record), []).append(record)
     for record in by_kind.get(NodeRecord, ()):
         assert isinstance(record, NodeRecord)
-        node = state.nodes[record.node] = NodeEntry(record, heard=now)
+        node = state.nodes[record.node] = NodeEntry(record)
+        state.hear(node, now)
         state.sync_node(node)
     for record in by_kind.get(RuleRecord, ()):
         assert isinstance(record, RuleRecord)
@@ -67,6 +68,7 @@ def _app(state: State, record: AppRecord, now: float, wall: float) -> None:
         reasons=tuple(record.refused),
     )
     state.apps[app.name] = app
+    state.outdated.add(app.name)
     if not app.refused:
         age = max(0.0, wall - app.rules_since)
         state.constraints.set_app(app.name, app.spec.rules, now, age)

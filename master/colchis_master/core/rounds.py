@@ -16,7 +16,7 @@ from colchis_master.constraints.choice import counted
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.entries import AppEntry, ContainerEntry
 from colchis_master.core.events import Planned
-from colchis_master.core.lifecycle import HELD, ContainerState, NodeState
+from colchis_master.core.lifecycle import HELD, ContainerState
 from colchis_master.core.room import Room
 from colchis_master.core.state import State
 
@@ -203,7 +203,7 @@ class Rounds:
             text = "; ".join(plan.reasons)
             state.emit("waiting", f"{app.name} waits: {text}", app=app.name)
         app.reasons = plan.reasons
-        if plan.never and all(n.state is NodeState.READY for n in state.nodes.values()):
+        if plan.never and len(state.ready) == len(state.nodes):
             refuse(state, app, plan.reasons)
         elif not plan.never:
             self._room.make(app, now)

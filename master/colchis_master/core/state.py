@@ -51,7 +51,13 @@ class State:
         self.spare_unknown = False
         self.constraints = ConstraintManager()
         self.nodes: dict[str, NodeEntry] = {}
+        self.heard: dict[NodeEntry, None] = {}
+        """Nodes that are not lost, in the order in which they were last heard."""
+        self.ready: set[NodeEntry] = set()
+        self.drained: set[str] = set()
         self.apps: dict[str, AppEntry] = {}
+        self.outdated: set[str] = set()
+        """Apps that may have containers of an earlier revision."""
         self.containers: dict[ContainerId, ContainerEntry] = {}
         self.copies: dict[ContainerId, ContainerEntry] = {}
         """By the container that is moved: its copy before, its former place after the change."""
@@ -139,15 +145,25 @@ class State:
         self._orders += 1
         return self._orders
 
+    def hear(self, node: NodeEntry, now: float) -> None:
+        """A node is alive."""
+        node.heard = now
+        self.heard.pop(node, None)
+        self.heard[node] = None
+
     def step_node(self, node: NodeEntry, step: NodeStep) -> None:
         before = node.state
         node.state = node_after(before, step)
         if node.state is not before:
+            (self.ready.add if node.state is NodeState.READY else self.ready.discard)(node)
+            if node.state is NodeState.LOST:
+                self.heard.pop(node, None)
             self.emit("node", f"node {node.name} is {node.state}", node=node.name)
             self.sync_node(node)
 
     def sync_node(self, node: NodeEntry) -> None:
         """Let the ledger know how the node is now; a lost one counts for nothing."""
+        (self.drained.add if node.drained else self.drained.discard)(node.name)
         if node.state is NodeState.LOST:
             self.ledger.drop_node(node.name)
         else:
@@ -287,6 +303,7 @@ class State:
         self.constraints.set_app(app.name, (), 0.0)
         self.ledger.forget_app(app.name)
         del self.apps[app.name]
+        self.outdated.discard(app.name)
         self.forget(f"app {app.name}")
 
     def add_rule(self, active: Active, since: float) -> None:

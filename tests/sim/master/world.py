@@ -29,7 +29,7 @@ from colchis_master.core.events import (
     Solve,
     Tick,
 )
-from colchis_master.core.lifecycle import HELD, ContainerState
+from colchis_master.core.lifecycle import HELD, ContainerState, NodeState
 from colchis_master.core.records import Forgotten, Record
 from colchis_master.core.settings import CoreSettings
 from colchis_master.lra import Settings, rebalance
@@ -295,6 +295,16 @@ def check(master: MasterCore) -> None:
     assert {ident for app in state.apps.values() for ident in app.containers} == set(
         state.containers
     )
+    nodes = set(state.nodes.values())
+    assert state.ready == {node for node in nodes if node.state is NodeState.READY}
+    assert state.heard.keys() == {node for node in nodes if node.state is not NodeState.LOST}
+    assert list(state.heard) == sorted(state.heard, key=lambda node: node.heard)
+    assert state.drained == {node.name for node in nodes if node.drained}
+    assert state.outdated >= {
+        app.name
+        for app in state.apps.values()
+        if any(entry.revision != app.revision for entry in app.containers.values())
+    }
     for node in state.ledger.nodes:
         assert min(state.ledger.free(node).values()) >= 0, f"{node} is overfilled"
 
