@@ -116,3 +116,31 @@ class Cluster:
                 for name in node.sets_of(group):
                     groups.setdefault(group, {}).setdefault(name, []).append(node.name)
         return {g: {s: tuple(names) for s, names in sets.items()} for g, sets in groups.items()}
+
+
+class ClusterByNode(Cluster):
+    """The same, made of what each node holds: the rest is worked out when it is asked for.
+
+    Two snapshots share what no change lies between, so that one costs little to take and two
+    little to compare.
+    """
+
+    def __init__(
+        self,
+        node: Mapping[str, Node],
+        on_node: Mapping[str, tuple[Container, ...]],
+        rules: tuple[Rule, ...],
+    ) -> None:
+        vars(self).update(node=node, on_node=on_node, rules=rules)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(self.node.values())
+
+    @cached_property
+    def containers(self) -> tuple[Container, ...]:
+        return tuple(container for held in self.on_node.values() for container in held)
+
+    @cached_property
+    def placed(self) -> Mapping[ContainerId, str]:
+        return {one.id: name for name, held in self.on_node.items() for one in held}

@@ -8,12 +8,12 @@ of containers that match, so that a rule is judged by a few look-ups. Its meanin
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
-from colchis.model.cluster import Container, ContainerId, Node
+from colchis.model.cluster import Cluster, ClusterByNode, Container, ContainerId, Node
 from colchis.model.constraints import NODE, Atom, Constraint, Rule, Scope, TagExpr
 from colchis.model.resources import CPUS
 from colchis_master.constraints.counts import ELSEWHERE, Kind, Watch
@@ -34,17 +34,26 @@ class Ledger:
         self.home: dict[ContainerId, str] = {}
         self.on: dict[str, dict[ContainerId, Container]] = {}
         self.kinds: dict[tuple[frozenset[str], str], Kind] = {}
-        self.rules: list[Rule] = []
+        self._rules: dict[int, Rule] = {}
+        self._present: dict[str, set[Kind]] = {}
+        self._held: dict[str, tuple[Container, ...]] = {}
+        self._stale: set[str] = set()
+        self._taken: dict[str, Node] | None = None
         self._free: dict[str, dict[str, int]] = {}
         self._by_room: list[tuple[int, str]] = []
         self._members: dict[str, dict[str, set[str]]] = {}
         self._watches: dict[tuple[TagExpr, str], Watch] = {}
         self._watching: dict[_Key, list[Watch]] = defaultdict(list)
-        self._alike: dict[_Key, list[Kind]] = defaultdict(list)
+        self._alike: dict[_Key, dict[Kind, None]] = defaultdict(dict)
         self._counting: dict[_Key, list[Rule]] = defaultdict(list)
         self._rules_of: dict[str | None, list[Rule]] = defaultdict(list)
-        self._subject_kinds: dict[int, list[Kind]] = {}
+        self._subject_kinds: dict[int, dict[Kind, None]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
+
+    @property
+    def rules(self) -> Collection[Rule]:
+        """Every rule in force."""
+        return self._rules.values()
 
     def put_node(self, node: Node) -> None:
         """Add a node, or change what is known of it; what runs there goes on counting."""
@@ -53,6 +62,7 @@ class Ledger:
             return
         if known is not None and replace(known, schedulable=node.schedulable) == node:
             self.nodes[node.name] = node
+            self._taken = None
             self.version += 1
             return
         self._members.clear()
@@ -61,7 +71,10 @@ class Ledger:
             self.remove(ident)
         self._forget_room(node.name)
         self.nodes[node.name] = node
+        self._taken = None
         self.on[node.name] = {}
+        self._present[node.name] = set()
+        self._stale.add(node.name)
         self._free[node.name] = dict(node.capacity.by_name)
         insort(self._by_room, (node.capacity.millicpus, node.name))
         for container in held.values():
@@ -75,7 +88,10 @@ class Ledger:
                 self.remove(ident)
             self._forget_room(name)
             self._members.clear()
-            del self.nodes[name], self.on[name], self._free[name]
+            del self.nodes[name], self.on[name], self._present[name], self._free[name]
+            self._taken = None
+            self._held.pop(name, None)
+            self._stale.discard(name)
             self.version += 1
 
     def kind(self, container: Container) -> Kind:
@@ -84,10 +100,10 @@ class Ledger:
         if kind is None:
             kind = self.kinds[key] = Kind(*key)
             for at in _keys_of(kind):
-                self._alike[at].append(kind)
+                self._alike[at][kind] = None
             for rule in self._rules_for(kind.app):
                 if rule.has_subject(kind.tags, kind.app):
-                    self._subject_kinds[id(rule)].append(kind)
+                    self._subject_kinds[id(rule)][kind] = None
         return kind
 
     def forget_app(self, app: str) -> None:
@@ -97,11 +113,12 @@ class Ledger:
             del self.kinds[kind.tags, kind.app]
             self._bearing.pop(kind, None)
             for at in _keys_of(kind):
-                _drop(self._alike, at, kind)
+                alike = self._alike[at]
+                del alike[kind]
+                if not alike:
+                    del self._alike[at]
             for rule in self._rules_for(app):
-                subjects = self._subject_kinds[id(rule)]
-                if kind in subjects:
-                    subjects.remove(kind)
+                self._subject_kinds[id(rule)].pop(kind, None)
 
     def add(self, container: Container, node: str) -> None:
         """Place a container; it must not be placed already."""
@@ -118,6 +135,7 @@ class Ledger:
 
     def _change(self, container: Container, node: str, by: int) -> None:
         self.version += 1
+        self._stale.add(node)
         self._forget_room(node)
         free = self._free[node]
         for name, amount in container.resources.amounts:
@@ -127,8 +145,10 @@ class Ledger:
         left = kind.nodes.get(node, 0) + by
         if left:
             kind.nodes[node] = left
+            self._present[node].add(kind)
         else:
             del kind.nodes[node]
+            self._present[node].remove(kind)
         self.count(kind, node, by)
 
     def count(self, kind: Kind, node: str, by: int) -> None:
@@ -137,6 +157,15 @@ class Ledger:
         for key in _keys_of(kind):
             for watch in self._watching.get(key, ()):
                 watch.change(at.sets_of(watch.group), kind, by)
+
+    def cluster(self) -> Cluster:
+        """A snapshot, which shares with the one before all that has not changed."""
+        for name in self._stale:
+            self._held[name] = tuple(self.on[name].values())
+        self._stale.clear()
+        if self._taken is None:
+            self._taken = dict(self.nodes)
+        return ClusterByNode(self._taken, dict(self._held), tuple(self._rules.values()))
 
     def _forget_room(self, node: str) -> None:
         if node in self._free:
@@ -162,15 +191,17 @@ class Ledger:
 
     def add_rule(self, rule: Rule) -> None:
         """Bring a rule into force."""
-        self.rules.append(rule)
+        self._rules[id(rule)] = rule
         self._rules_of[rule.app].append(rule)
         for key in _keys(rule):
             self._counting[key].append(rule)
         subjects = {(atom.subject.refs[0].tag, rule.app) for atom in rule.constraint.atoms()}
-        near = {id(kind): kind for key in subjects for kind in self._alike.get(key, ())}
-        self._subject_kinds[id(rule)] = [
-            kind for kind in near.values() if rule.has_subject(kind.tags, kind.app)
-        ]
+        self._subject_kinds[id(rule)] = {
+            kind: None
+            for key in subjects
+            for kind in self._alike.get(key, ())
+            if rule.has_subject(kind.tags, kind.app)
+        }
         for expr, group in _watched(rule.constraint):
             watch = self._watches.get((expr, group))
             if watch is None:
@@ -185,7 +216,7 @@ class Ledger:
 
     def remove_rule(self, rule: Rule) -> None:
         """Take this very rule out of force."""
-        self.rules = [other for other in self.rules if other is not rule]
+        del self._rules[id(rule)]
         _drop(self._rules_of, rule.app, rule)
         for key in _keys(rule):
             _drop(self._counting, key, rule)
@@ -260,7 +291,10 @@ class Ledger:
                 return None
             total += rule.weight * missed
         affected = [
-            (rule, other, where) for rule in counting for other, where in self._near(rule, node)
+            (rule, other, where)
+            for rule in counting
+            if self._bears(rule, kind, node)
+            for other, where in self._near(rule, (node,))
         ]
         if not affected:
             return total
@@ -275,13 +309,50 @@ class Ledger:
         self.count(kind, node, -1)
         return total
 
-    def _near(self, rule: Rule, node: str) -> Iterator[tuple[Kind, str]]:
-        """Placed subjects of a rule that share a set of one of its groups with ``node``."""
-        near: set[str] = set()
-        for group in {atom.group for atom in rule.constraint.atoms()}:
-            for name in self.nodes[node].sets_of(group):
-                near |= {node} if group == NODE else self._members_of(group).get(name, set())
-        for kind in self._subject_kinds[id(rule)]:
+    def _bears(self, rule: Rule, kind: Kind, node: str) -> bool:
+        """Whether one more of ``kind`` on ``node`` can change how far anybody misses a rule.
+
+        True where that is not seen at once. A rule that is far from its bounds has thousands of
+        subjects to whom it makes no difference.
+        """
+        for atom in rule.constraint.atoms():
+            for target in atom.targets:
+                watch = self._watches[target.expr, atom.group]
+                other = target.expr.matches(kind.tags, kind.app, rule.app or ELSEWHERE)
+                if rule.app is None:
+                    same = target.expr.matches(kind.tags, kind.app, kind.app)
+                    if other and (not same or watch.own):
+                        # What is counted differs from app to app.
+                        return True
+                    other = other or same
+                if not other:
+                    continue
+                app = kind.app if rule.app is None else rule.app
+                for name in self.nodes[node].sets_of(atom.group):
+                    count = watch.count(name, app)
+                    one_less, now, one_more = (
+                        target.extent(max(0, count + by)) for by in (-1, 0, 1)
+                    )
+                    # Who is counted itself is left out of its own count.
+                    if now != one_more or one_less != now:
+                        return True
+        return False
+
+    def _near(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
+        """Placed subjects of a rule on ``nodes``, or in a set of one of its groups with one."""
+        near = set(nodes)
+        for group in {atom.group for atom in rule.constraint.atoms()} - {NODE}:
+            members = self._members_of(group)
+            for name in {name for node in nodes for name in self.nodes[node].sets_of(group)}:
+                near |= members.get(name, set())
+        subjects = self._subject_kinds[id(rule)]
+        if len(subjects) > sum(len(self._present[where]) for where in near):
+            for where in near:
+                for kind in self._present[where]:
+                    if kind in subjects:
+                        yield kind, where
+            return
+        for kind in subjects:
             few, many = sorted((kind.nodes.keys(), near), key=len)
             for where in few:
                 if where in many:
@@ -297,12 +368,17 @@ class Ledger:
                     sets.setdefault(name, set()).add(node.name)
         return sets
 
-    def hard_misses(self, rules: list[Rule]) -> dict[tuple[int, Kind, str], float]:
-        """Extents above 0 of the hard ones among ``rules``, by rule, kind and node."""
+    def hard_misses(
+        self, rules: Iterable[Rule], nodes: Collection[str]
+    ) -> dict[tuple[int, Kind, str], float]:
+        """Extents above 0 of the hard ones among ``rules``, by rule, kind and node.
+
+        Of those subjects only for whom it matters what ``nodes`` hold.
+        """
         found = {}
         for rule in rules:
             if rule.hard:
-                for kind, node in self.placed_subjects(rule):
+                for kind, node in self._near(rule, nodes):
                     missed = self.extent(rule, kind, node, counted=True)
                     if missed > EPSILON:
                         found[id(rule), kind, node] = missed

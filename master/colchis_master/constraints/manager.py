@@ -4,7 +4,7 @@ Rules come into force and leave it while the cluster runs, some by themselves wh
 over. What they mean for the present placement is kept by the ledger.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from colchis.model.cluster import Container, ContainerId
@@ -26,28 +26,38 @@ class ConstraintManager:
 
     def __init__(self) -> None:
         self.ledger = Ledger()
-        self.active: list[Active] = []
+        self._active: dict[Active, None] = {}
+        self._of_app: dict[str | None, list[Active]] = {}
+        self._mortal: dict[Active, None] = {}
         self._known = -1
         self._violations: tuple[Violation, ...] = ()
+
+    @property
+    def active(self) -> Collection[Active]:
+        """In the order in which they came into force."""
+        return self._active.keys()
 
     def add(self, rule: Rule, now: float, age: float = 0.0) -> Active:
         """Bring a rule into force, which it has been for ``age`` seconds already."""
         active = Active(rule, None if rule.expires is None else now + rule.expires - age)
-        self.active.append(active)
+        self._active[active] = None
+        self._of_app.setdefault(rule.app, []).append(active)
+        if active.until is not None:
+            self._mortal[active] = None
         self.ledger.add_rule(rule)
         return active
 
     def set_app(self, app: str, rules: Iterable[Rule], now: float, age: float = 0.0) -> None:
         """Replace the rules of an app."""
-        for active in [one for one in self.active if one.rule.app == app]:
+        for active in self._of_app.pop(app, []):
             self._remove(active)
         for rule in rules:
             self.add(rule, now, age)
 
     def find(self, label: str, app: str | None = None) -> Active | None:
         """The rule of that name or canonical text, of an app or the operator."""
-        for active in self.active:
-            if active.rule.app == app and label in (
+        for active in self._of_app.get(app, ()):
+            if label in (
                 active.rule.label,
                 str(active.rule.constraint),
             ):
@@ -68,13 +78,17 @@ class ConstraintManager:
 
     def expire(self, now: float) -> list[Rule]:
         """Take those out of force whose lifetime is over, and return them."""
-        over = [one for one in self.active if one.until is not None and one.until <= now]
+        over = [one for one in self._mortal if one.until is not None and one.until <= now]
         for active in over:
             self._remove(active)
         return [active.rule for active in over]
 
     def _remove(self, active: Active) -> None:
-        self.active.remove(active)
+        del self._active[active]
+        self._mortal.pop(active, None)
+        of_app = self._of_app.get(active.rule.app, [])
+        if active in of_app:
+            of_app.remove(active)
         self.ledger.remove_rule(active.rule)
 
     @property

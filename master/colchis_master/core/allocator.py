@@ -41,7 +41,8 @@ class Allocator:
         for kind in {ledger.kind(entry.container) for entry, _ in wanted}:
             for some in ledger.bearing(kind):
                 rules += [rule for rule in some if rule.hard and rule not in rules]
-        before = ledger.hard_misses(rules)
+        nodes = {node for _, node in wanted if node in ledger.nodes}
+        before = ledger.hard_misses(rules, nodes)
         done: list[ContainerEntry] = []
         reason = ""
         for entry, node in wanted:
@@ -57,7 +58,7 @@ class Allocator:
             # One that is new must miss none at all, even where others like it did before.
             new = {(ledger.kind(entry.container), node) for entry, node in wanted}
             labels = {id(rule): rule.label for rule in rules}
-            for (rule, kind, node), extent in ledger.hard_misses(rules).items():
+            for (rule, kind, node), extent in ledger.hard_misses(rules, nodes).items():
                 was = 0.0 if (kind, node) in new else before.get((rule, kind, node), 0.0)
                 if extent > was + EPSILON:
                     reason = f"the hard rule {labels[rule]} would be missed on {node}"

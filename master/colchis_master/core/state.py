@@ -318,8 +318,4 @@ class State:
 
     def cluster(self) -> Cluster:
         """An immutable snapshot: nodes that are not lost, what is placed there, rules in force."""
-        ledger = self.ledger
-        containers = tuple(container for held in ledger.on.values() for container in held.values())
-        return Cluster(
-            tuple(ledger.nodes.values()), containers, dict(ledger.home), self.constraints.rules
-        )
+        return self.ledger.cluster()

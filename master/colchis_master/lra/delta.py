@@ -4,24 +4,30 @@ A round changes a few hundred containers of a cluster that may have tens of thou
 of it would hold up the master's loop for as long as hundreds of tasks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress
+from operator import is_not
+from typing import TypeVar
 
-from colchis.model.cluster import Cluster, Container, ContainerId, Node
+from colchis.model.cluster import Cluster, ClusterByNode, Container, ContainerId, Node
 from colchis.model.constraints import Rule
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """``nodes`` and ``containers`` (each with its node's name) are those that are new, or not as
-    they were; ``rules`` are all in force, by their number among the earlier ones where they were
-    there."""
+    they were; ``gone_rules`` are the numbers among the earlier ones of those that are in force no
+    longer, ``rules`` follow those that are left."""
 
     nodes: tuple[Node, ...]
     gone_nodes: tuple[str, ...]
     containers: tuple[tuple[Container, str], ...]
     gone: tuple[ContainerId, ...]
-    rules: tuple[int | Rule, ...]
+    gone_rules: tuple[int, ...]
+    rules: tuple[Rule, ...]
 
 
 def delta(before: Cluster, after: Cluster) -> Delta:
@@ -29,16 +35,31 @@ def delta(before: Cluster, after: Cluster) -> Delta:
 
     Takes for changed what is another object, which may be too much and is never too little:
     values are immutable, and those of a running master stay the same objects as long as nothing
-    changes.
+    changes. Between two snapshots that are made by node, a node that holds the same is not looked
+    at.
     """
-    rule_at = {id(rule): number for number, rule in enumerate(before.rules)}
-    names = {node.name for node in after.nodes}
+    gone_nodes: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    if before.node is not after.node:
+        gone_nodes = tuple(name for name in before.node if name not in after.node)
+        nodes = tuple(after.node[name] for name in _others(before.node, after.node))
+    if isinstance(before, ClusterByNode) and isinstance(after, ClusterByNode):
+        names = [*_others(before.on_node, after.on_node), *gone_nodes]
+        was = _homes_only(before, after, names)
+        now = _homes_only(after, before, names)
+    else:
+        was, now = _homes(before), _homes(after)
+    containers = [
+        (container, node)
+        for ident, (container, node) in now.items()
+        if ident not in was or was[ident][0] is not container or was[ident][1] != node
+    ]
     return Delta(
-        _others(before.nodes, after.nodes),
-        tuple(node.name for node in before.nodes if node.name not in names),
-        tuple(_moved(before, after)),
-        tuple(_gone(before, after)),
-        tuple(rule_at.get(id(rule), rule) for rule in after.rules),
+        nodes,
+        gone_nodes,
+        tuple(containers),
+        tuple(ident for ident in was if ident not in now),
+        *_rules(before.rules, after.rules),
     )
 
 
@@ -55,34 +76,45 @@ def apply(before: Cluster, change: Delta) -> Cluster:
     for container, node_name in change.containers:
         containers[container.id] = container
         placed[container.id] = node_name
-    rules = tuple(before.rules[one] if isinstance(one, int) else one for one in change.rules)
-    return Cluster(tuple(nodes.values()), tuple(containers.values()), placed, rules)
+    gone = set(change.gone_rules)
+    rules = [rule for number, rule in enumerate(before.rules) if number not in gone]
+    return Cluster(
+        tuple(nodes.values()), tuple(containers.values()), placed, (*rules, *change.rules)
+    )
 
 
-def _others(before: tuple[Node, ...], after: tuple[Node, ...]) -> tuple[Node, ...]:
-    known = set(map(id, before))
-    return tuple(node for node in after if id(node) not in known)
+def _others(before: Mapping[str, V], after: Mapping[str, V]) -> Iterator[str]:
+    """Keys with another value than before. No byte code for each, of which there are thousands."""
+    return compress(after, map(is_not, after.values(), map(before.get, after)))
 
 
-def _moved(before: Cluster, after: Cluster) -> Iterator[tuple[Container, str]]:
-    # By the objects: to compare the names of containers takes many times as long.
-    known = set(map(id, before.containers))
-    places = set(zip(map(id, before.placed), before.placed.values(), strict=True))
-    others = [container for container in after.containers if id(container) not in known]
-    seen = {container.id for container in others}
-    moved = {
-        ident
-        for ident, node in after.placed.items()
-        if (id(ident), node) not in places and ident not in seen
-    }
-    if moved:
-        others += [container for container in after.containers if container.id in moved]
-    for container in others:
-        yield container, after.placed[container.id]
+def _homes(cluster: Cluster) -> dict[ContainerId, tuple[Container, str]]:
+    return {one.id: (one, cluster.placed[one.id]) for one in cluster.containers}
 
 
-def _gone(before: Cluster, after: Cluster) -> Iterator[ContainerId]:
-    kept = set(map(id, after.placed))
-    for ident in before.placed:
-        if id(ident) not in kept and ident not in after.placed:
-            yield ident
+def _homes_only(
+    cluster: ClusterByNode, other: ClusterByNode, names: list[str]
+) -> dict[ContainerId, tuple[Container, str]]:
+    """Of the containers that are on these nodes, and not there in the other snapshot."""
+    found = {}
+    for name in names:
+        # By the objects: to compare the names of containers takes many times as long.
+        theirs = set(map(id, other.on_node.get(name, ())))
+        for container in cluster.on_node.get(name, ()):
+            if id(container) not in theirs:
+                found[container.id] = container, name
+    return found
+
+
+def _rules(
+    before: tuple[Rule, ...], after: tuple[Rule, ...]
+) -> tuple[tuple[int, ...], tuple[Rule, ...]]:
+    """Numbers of those that are gone, and what follows those that are left."""
+    if after[: len(before)] == before:
+        return (), after[len(before) :]
+    there = set(map(id, after))
+    left = tuple(rule for rule in before if id(rule) in there)
+    if after[: len(left)] != left:
+        return tuple(range(len(before))), after
+    gone = tuple(number for number, rule in enumerate(before) if id(rule) not in there)
+    return gone, after[len(left) :]

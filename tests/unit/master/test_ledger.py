@@ -119,6 +119,53 @@ def test_cost_is_what_a_placement_adds(
             assert abs(cost - (after.weighted - before.weighted)) < 1e-9
 
 
+@settings(max_examples=150)
+@given(PLACED, PLACED.filter(bool), RULES)
+def test_what_a_placement_changes_is_among_the_misses_near_it(
+    placed: list[tuple[str, frozenset[str], str]],
+    more: list[tuple[str, frozenset[str], str]],
+    rules: list[Rule],
+) -> None:
+    ledger = Ledger()
+    for node in NODES:
+        ledger.put_node(node)
+    for rule in rules:
+        ledger.add_rule(rule)
+    for container, where in containers(placed):
+        ledger.add(container, where)
+    nodes = {where for _, _, where in more}
+    before, near_before = _hard_misses(ledger), _hard_misses_near(ledger, nodes)
+    for container, where in containers(placed + more)[len(placed) :]:
+        ledger.add(container, where)
+    after, near_after = _hard_misses(ledger), _hard_misses_near(ledger, nodes)
+    assert near_before.items() <= before.items()
+    assert near_after.items() <= after.items()
+    for key in before.keys() | after.keys():
+        if before.get(key) != after.get(key):
+            assert near_before.get(key) == before.get(key)
+            assert near_after.get(key) == after.get(key)
+
+
+def _hard_misses(ledger: Ledger) -> dict[tuple[str, str], float]:
+    """By rule and container; extents of rules with the same text add up."""
+    found: dict[tuple[str, str], float] = {}
+    for one in judge(as_cluster(ledger)).hard:
+        key = one.constraint, str(one.container)
+        found[key] = round(found.get(key, 0.0) + one.extent, 9)
+    return found
+
+
+def _hard_misses_near(ledger: Ledger, nodes: set[str]) -> dict[tuple[str, str], float]:
+    labels = {id(rule): rule.label for rule in ledger.rules}
+    found: dict[tuple[str, str], float] = {}
+    for (rule, kind, node), extent in ledger.hard_misses(ledger.rules, nodes).items():
+        for container in ledger.on[node].values():
+            if ledger.kind(container) is kind:
+                key = labels[rule], str(container.id)
+                found[key] = round(found.get(key, 0.0) + extent, 9)
+    return found
+
+
 @given(PLACED.filter(bool), RULES)
 def test_rules_bearing_on_a_container_elsewhere(
     placed: list[tuple[str, frozenset[str], str]], rules: list[Rule]
