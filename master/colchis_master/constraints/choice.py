@@ -7,6 +7,7 @@ never where a hard rule would be missed further than before, by anybody.
 from collections.abc import Collection, Iterable, Iterator
 
 from colchis.model.cluster import Container
+from colchis.model.resources import Resources
 from colchis_master.constraints.counts import Kind
 from colchis_master.constraints.ledger import EPSILON, Ledger
 
@@ -19,14 +20,19 @@ def place_each(
 ) -> Iterator[tuple[str | None, str]]:
     """Enter as many of these into the ledger as possible, each on none of the nodes beside it;
     yields each one's node, or None and the reason."""
-    failed: dict[tuple[Kind, object], str] = {}
+    failed: dict[tuple[Kind | None, Resources], str] = {}
     for container, avoid in wanted:
-        key = (ledger.kind(container), container.resources)
-        if key in failed:
-            yield None, failed[key]
+        need = container.resources
+        key = (ledger.kind(container), need)
+        known = failed.get((None, need)) or failed.get(key)
+        if known is not None:
+            yield None, known
             continue
         node, reason = choose(ledger, container, avoid)
         if node is None:
+            if next(ledger.room(container), None) is None:
+                # Whatever else needs as much finds none either, for placing frees nothing.
+                failed[None, need] = reason
             failed[key] = reason
         else:
             ledger.add(container, node)
@@ -65,17 +71,17 @@ def choose(
 
 
 def _no_room(ledger: Ledger, container: Container) -> str:
-    open_nodes = [node for node in ledger.nodes.values() if node.schedulable]
+    open_nodes = sum(node.schedulable for node in ledger.nodes.values())
     if not open_nodes:
         return "no node is ready to take containers"
     parts: list[str] = []
     for name, amount in container.resources.amounts:
-        most = max(ledger.free(node.name).get(name, 0) for node in open_nodes)
+        most = ledger.most_free(name)
         if amount > most:
             need = type(container.resources).from_amounts({name: amount})
             parts += need.shortages(type(need).from_amounts({name: most}))
     short = ", ".join(parts) or "what it needs is nowhere free together"
-    return f"{_nodes(len(open_nodes))}: {short}"
+    return f"{_nodes(open_nodes)}: {short}"
 
 
 def counted(reasons: Iterable[str]) -> tuple[str, ...]:

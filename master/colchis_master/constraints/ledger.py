@@ -17,8 +17,13 @@ from colchis.model.cluster import Cluster, ClusterByNode, Container, ContainerId
 from colchis.model.constraints import NODE, Atom, Constraint, Rule, Scope, TagExpr
 from colchis.model.resources import CPUS
 from colchis_master.constraints.counts import ELSEWHERE, Kind, Watch
+from colchis_master.constraints.room import FreeRoom
 
 EPSILON = 1e-9
+
+ONE_BY_ONE = 32
+"""Nodes that are looked at each by itself, which is the quicker way while one of the first will do;
+what is scarce may be something else than cpu, and thousands of nodes have none of it."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -40,6 +45,7 @@ class Ledger:
         self._stale: set[str] = set()
         self._taken: dict[str, Node] | None = None
         self._free: dict[str, dict[str, int]] = {}
+        self._room = FreeRoom()
         self._by_room: list[tuple[int, str]] = []
         self._members: dict[str, dict[str, set[str]]] = {}
         self._watches: dict[tuple[TagExpr, str], Watch] = {}
@@ -63,6 +69,7 @@ class Ledger:
         if known is not None and replace(known, schedulable=node.schedulable) == node:
             self.nodes[node.name] = node
             self._taken = None
+            self._room.set_open(node.name, node.schedulable)
             self.version += 1
             return
         self._members.clear()
@@ -76,6 +83,7 @@ class Ledger:
         self._present[node.name] = set()
         self._stale.add(node.name)
         self._free[node.name] = dict(node.capacity.by_name)
+        self._room.put(node.name, self._free[node.name], is_open=node.schedulable)
         insort(self._by_room, (node.capacity.millicpus, node.name))
         for container in held.values():
             self.add(container, node.name)
@@ -89,6 +97,7 @@ class Ledger:
             self._forget_room(name)
             self._members.clear()
             del self.nodes[name], self.on[name], self._present[name], self._free[name]
+            self._room.set_open(name, False)
             self._taken = None
             self._held.pop(name, None)
             self._stale.discard(name)
@@ -139,12 +148,13 @@ class Ledger:
         self._forget_room(node)
         free = self._free[node]
         for name, amount in container.resources.amounts:
-            free[name] = free.get(name, 0) - by * amount
+            left = free[name] = free.get(name, 0) - by * amount
+            self._room.note(node, name, left)
         insort(self._by_room, (free.get(CPUS, 0), node))
         kind = self.kind(container)
-        left = kind.nodes.get(node, 0) + by
-        if left:
-            kind.nodes[node] = left
+        alike = kind.nodes.get(node, 0) + by
+        if alike:
+            kind.nodes[node] = alike
             self._present[node].add(kind)
         else:
             del kind.nodes[node]
@@ -390,11 +400,23 @@ class Ledger:
         The ledger must not change while this is iterated over.
         """
         need = container.resources.millicpus
-        for free, node in reversed(self._by_room):
+        fitting: set[str] | None = None
+        for looked, (free, node) in enumerate(reversed(self._by_room)):
             if free < need:
                 return
-            if self.fits(container, node):
+            if looked == ONE_BY_ONE:
+                fitting = self._room.fitting(container.resources)
+            if fitting is None:
+                if self.fits(container, node):
+                    yield node
+            elif not fitting:
+                return
+            elif node in fitting:
                 yield node
+
+    def most_free(self, resource: str) -> int:
+        """The most that one node which takes new containers has of a resource."""
+        return self._room.most(resource)
 
 
 def _watched(constraint: Constraint) -> set[tuple[TagExpr, str]]:

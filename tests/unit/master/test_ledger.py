@@ -1,9 +1,11 @@
 """The ledger counts what the reference checker would, after any changes."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colchis.model.cluster import Cluster, Container, Node
+from colchis.model.cluster import Cluster, Container, ContainerId, Node
 from colchis.model.constraints import Rule
 from colchis.model.parse import parse_constraint
 from colchis.model.resources import Resources
@@ -194,6 +196,46 @@ def test_rules_expire_by_their_own_clock() -> None:
     assert [rule.name for rule in manager.expire(102.0)] == ["old"]
     assert [rule.name for rule in manager.expire(110.0)] == ["short"]
     assert manager.rules == ()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 1), st.booleans()),
+        min_size=33,
+        max_size=80,
+    ),
+    st.lists(st.tuples(st.integers(0, 90), st.integers(0, 2), st.integers(0, 2)), max_size=20),
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 1)),
+)
+def test_room_is_found_on_all_nodes_that_have_it(
+    nodes: list[tuple[int, int, int, bool]],
+    taken: list[tuple[int, int, int]],
+    need: tuple[int, int, int],
+) -> None:
+    ledger = Ledger()
+    for number, (cpus, memory, gpus, schedulable) in enumerate(nodes):
+        size = Resources.of(cpus, memory, gpus=gpus)
+        ledger.put_node(Node(f"n{number}", size, schedulable=schedulable))
+    for number, (at, cpus, memory) in enumerate(taken):
+        node = f"n{at}"
+        if at >= len(nodes):
+            ledger.drop_node(f"n{at - len(nodes)}")
+        elif node in ledger.nodes:
+            ledger.add(Container.of(f"x/g/{number}", set(), Resources.of(cpus, memory)), node)
+            ledger.put_node(replace(ledger.nodes[node], schedulable=number % 3 > 0))
+            if number % 4 == 0:
+                ledger.remove(ContainerId("x", "g", number))
+            if number % 5 == 0:
+                ledger.put_node(Node(node, Resources.of(memory, cpus)))
+    cluster = as_cluster(ledger)
+    wanted = Container.of("y/g/0", set(), Resources.of(need[0], need[1], gpus=need[2]))
+    opened = [node.name for node in cluster.nodes if node.schedulable]
+    fitting = [name for name in opened if wanted.resources.fits_in(cluster.free[name])]
+    fitting.sort(key=lambda name: (cluster.free[name].millicpus, name), reverse=True)
+    assert list(ledger.room(wanted)) == fitting
+    for name in ("cpus", "memory", "gpus"):
+        most = max((cluster.free[node].get(name) for node in opened), default=0)
+        assert ledger.most_free(name) == most
 
 
 def test_room_is_found_where_most_is_free() -> None:
