@@ -55,6 +55,9 @@ class Ledger:
         self._rules_of: dict[str | None, list[Rule]] = defaultdict(list)
         self._subject_kinds: dict[int, dict[Kind, None]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
+        self._missed: dict[int, dict[tuple[Kind, str], float]] = {}
+        self._unsettled: dict[int, set[tuple[str, str]]] = defaultdict(set)
+        self._arrived: set[tuple[Kind, str]] = set()
 
     @property
     def rules(self) -> Collection[Rule]:
@@ -159,7 +162,20 @@ class Ledger:
         else:
             del kind.nodes[node]
             self._present[node].remove(kind)
-        self.count(kind, node, by)
+        subject, counting = self.bearing(kind)
+        if alike == by == 1:
+            self._arrived.add((kind, node))
+        elif not alike:
+            self._arrived.discard((kind, node))
+            for rule in subject:
+                self._missed.get(id(rule), {}).pop((kind, node), None)
+        if by < 0:
+            self.count(kind, node, by)
+        for rule in counting:
+            if self._bears(rule, kind, node):
+                self._unsettled[id(rule)].update(self._sets(rule, node))
+        if by > 0:
+            self.count(kind, node, by)
 
     def count(self, kind: Kind, node: str, by: int) -> None:
         """Count ``by`` containers of ``kind`` on ``node``, without placing them."""
@@ -231,6 +247,8 @@ class Ledger:
         for key in _keys(rule):
             _drop(self._counting, key, rule)
         del self._subject_kinds[id(rule)]
+        self._missed.pop(id(rule), None)
+        self._unsettled.pop(id(rule), None)
         for expr, group in _watched(rule.constraint):
             watch = self._watches[expr, group]
             watch.users -= 1
@@ -257,11 +275,41 @@ class Ledger:
             found = self._bearing[kind] = (subject, counts)
         return found
 
-    def placed_subjects(self, rule: Rule) -> Iterator[tuple[Kind, str]]:
-        """Kinds and nodes of the containers that a rule has as subjects."""
-        for kind in self._subject_kinds[id(rule)]:
-            for node in kind.nodes:
-                yield kind, node
+    def misses(self) -> Iterator[tuple[Rule, Kind, str, float]]:
+        """Every rule that placed containers miss, with their kind and node, and how far.
+
+        Only what may be another than at the last look is judged again.
+        """
+        for key, rule in self._rules.items():
+            if key not in self._missed:
+                self._missed[key] = {}
+                subjects = self._subject_kinds[key]
+                self._judge(rule, ((kind, node) for kind in subjects for node in kind.nodes))
+            elif key in self._unsettled:
+                nodes = self._nodes_in(self._unsettled[key])
+                self._judge(rule, self._subjects_on(rule, nodes))
+        for kind, node in self._arrived:
+            if node in kind.nodes:
+                for rule in self.bearing(kind)[0]:
+                    self._judge(rule, ((kind, node),))
+        self._unsettled.clear()
+        self._arrived.clear()
+        for key, missed in self._missed.items():
+            for (kind, node), extent in missed.items():
+                yield self._rules[key], kind, node, extent
+
+    def _judge(self, rule: Rule, placed: Iterable[tuple[Kind, str]]) -> None:
+        missed = self._missed[id(rule)]
+        for kind, node in placed:
+            extent = self.extent(rule, kind, node, counted=True)
+            if extent > EPSILON:
+                missed[kind, node] = extent
+            else:
+                missed.pop((kind, node), None)
+
+    def kinds_of(self, app: str) -> Collection[Kind]:
+        """The kinds of an app's containers."""
+        return self._alike.get((f"app:{app}", app), {}).keys()
 
     def extent(self, rule: Rule, kind: Kind, node: str, counted: bool) -> float:
         """How far a container of ``kind`` on ``node`` misses a rule that has it as subject.
@@ -350,20 +398,34 @@ class Ledger:
 
     def _near(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
         """Placed subjects of a rule on ``nodes``, or in a set of one of its groups with one."""
-        near = set(nodes)
-        for group in {atom.group for atom in rule.constraint.atoms()} - {NODE}:
-            members = self._members_of(group)
-            for name in {name for node in nodes for name in self.nodes[node].sets_of(group)}:
-                near |= members.get(name, set())
+        sets = {at for node in nodes for at in self._sets(rule, node)}
+        return self._subjects_on(rule, self._nodes_in(sets).union(nodes))
+
+    def _sets(self, rule: Rule, node: str) -> Iterator[tuple[str, str]]:
+        """The sets that hold a node, of the groups that a rule is over; each with its group."""
+        for group in {atom.group for atom in rule.constraint.atoms()}:
+            for name in self.nodes[node].sets_of(group):
+                yield group, name
+
+    def _nodes_in(self, sets: Iterable[tuple[str, str]]) -> set[str]:
+        nodes: set[str] = set()
+        for group, name in sets:
+            if group != NODE:
+                nodes |= self._members_of(group).get(name, set())
+            elif name in self.nodes:
+                nodes.add(name)
+        return nodes
+
+    def _subjects_on(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
         subjects = self._subject_kinds[id(rule)]
-        if len(subjects) > sum(len(self._present[where]) for where in near):
-            for where in near:
+        if len(subjects) > sum(len(self._present[where]) for where in nodes):
+            for where in nodes:
                 for kind in self._present[where]:
                     if kind in subjects:
                         yield kind, where
             return
         for kind in subjects:
-            few, many = sorted((kind.nodes.keys(), near), key=len)
+            few, many = sorted((kind.nodes.keys(), nodes), key=len)
             for where in few:
                 if where in many:
                     yield kind, where

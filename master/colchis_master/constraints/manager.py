@@ -4,6 +4,7 @@ Rules come into force and leave it while the cluster runs, some by themselves wh
 over. What they mean for the present placement is kept by the ledger.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -117,20 +118,31 @@ class ConstraintManager:
         """Every rule that a placed container misses now; worked out again after a change only."""
         ledger = self.ledger
         if self._known != ledger.version:
-            found: list[Violation] = []
-            for rule in ledger.rules:
-                for kind, node in ledger.placed_subjects(rule):
-                    missed = ledger.extent(rule, kind, node, counted=True)
-                    if missed > EPSILON:
-                        found += [
-                            Violation(rule.label, kind.app, ident, missed)
-                            for ident, container in ledger.on[node].items()
-                            if container.app == kind.app and container.tags == kind.tags
-                        ]
+            found = [
+                Violation(rule.label, kind.app, ident, missed)
+                for rule, kind, node, missed in ledger.misses()
+                for ident, container in ledger.on[node].items()
+                if container.app == kind.app and container.tags == kind.tags
+            ]
             found.sort(key=lambda one: (one.constraint, _order(one.container)))
             self._violations = tuple(found)
             self._known = ledger.version
         return self._violations
+
+    def count_violations(self) -> int:
+        """How many there are."""
+        return sum(kind.nodes[node] for _, kind, node, _ in self.ledger.misses())
+
+    def violating(self, app: str) -> Counter[str]:
+        """By the name of each rule, how many of an app's containers miss it."""
+        ledger = self.ledger
+        found: Counter[str] = Counter()
+        for kind in ledger.kinds_of(app):
+            for rule in ledger.bearing(kind)[0]:
+                for node, times in kind.nodes.items():
+                    if ledger.extent(rule, kind, node, counted=True) > EPSILON:
+                        found[rule.label] += times
+        return found
 
 
 def _order(ident: ContainerId) -> tuple[str, str, int]:

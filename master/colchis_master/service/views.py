@@ -43,7 +43,7 @@ class Views:
 
     def app(self, name: str) -> Json:
         app = self.app_of(name)
-        missed = Counter(v.constraint for v in self._violations() if v.app == name)
+        missed = self._state.constraints.violating(name)
         rules = [
             {
                 "name": rule.label,
@@ -124,7 +124,7 @@ class Views:
             "nodes": dict(Counter(map(self._node_state, state.nodes.values()))),
             "apps": dict(Counter(app_state(app) for app in state.apps.values())),
             "containers": dict(Counter(entry.state.value for entry in state.containers.values())),
-            "violations": len(self._violations()),
+            "violations": state.constraints.count_violations(),
             "round": self._core.rounds.last,
         }
 

@@ -1,6 +1,9 @@
 """The ledger counts what the reference checker would, after any changes."""
 
+import itertools
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +94,60 @@ def test_violations_are_those_of_the_checker(
         ledger.drop_node("n1")
     expected = judge(as_cluster(ledger))
     assert sorted(map(str, manager.violations())) == sorted(map(str, expected.violations))
+
+
+STEPS = st.lists(
+    st.one_of(
+        PLACED.map(lambda placed: ("place", placed)),
+        st.lists(st.integers(0, 20), max_size=4).map(lambda numbers: ("end", numbers)),
+        RULES.map(lambda rules: ("rules", rules)),
+        st.integers(0, 5).map(lambda number: ("no rule", number)),
+        st.tuples(st.integers(0, 3), st.sampled_from(["r0", "r1", "r2"])).map(
+            lambda change: ("node", change)
+        ),
+        st.integers(0, 3).map(lambda number: ("no node", number)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=200)
+@given(STEPS)
+def test_violations_are_those_of_the_checker_at_every_look(steps: list[tuple[str, Any]]) -> None:
+    manager = ConstraintManager()
+    ledger = manager.ledger
+    numbers = itertools.count()
+    for node in NODES:
+        ledger.put_node(node)
+    for step, what in steps:
+        active = list(manager.active)
+        if step == "place":
+            for app, tags, node_name in what:
+                if node_name in ledger.nodes:
+                    name = f"{app}/g/{next(numbers)}"
+                    ledger.add(Container.of(name, tags, Resources.of(cpus=0.1)), node_name)
+        elif step == "end":
+            for number in what:
+                for app in "ab":
+                    ledger.remove(ContainerId(app, "g", number))
+        elif step == "rules":
+            for rule in what:
+                manager.add(rule, 0.0)
+        elif step == "no rule" and active:
+            rule = active[what % len(active)].rule
+            manager.remove(rule.label, rule.app)
+        elif step == "node":
+            number, rack = what
+            capacity = Resources.of(cpus=8, memory="4GiB")
+            ledger.put_node(Node(f"n{number}", capacity, {"rack": (rack,), "zone": ("z",)}))
+        elif step == "no node":
+            ledger.drop_node(f"n{what}")
+        expected = judge(as_cluster(ledger)).violations
+        assert sorted(map(str, manager.violations())) == sorted(map(str, expected))
+        assert manager.count_violations() == len(expected)
+        for app in "ab":
+            missed = Counter(one.constraint for one in expected if one.app == app)
+            assert manager.violating(app) == missed
 
 
 @settings(max_examples=150)
