@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.apps import Apps
+from colchis_master.core.census import Census
 from colchis_master.core.containers import Containers
 from colchis_master.core.copies import Copies
 from colchis_master.core.events import (
@@ -51,6 +52,7 @@ class MasterCore:
         self.moves = Moves(self.state, self.containers, self.allocator, self.copies)
         self.rebalance = Rebalance(self.state, self.copies)
         self.apps = Apps(self.state, self.containers)
+        self.census = Census(self.state)
         self._last: float | None = None
         self._handlers: dict[type, Callable[..., None]] = {
             Received: self.nodes.received,
@@ -96,6 +98,7 @@ class MasterCore:
         self.rebalance.tick(now)
         self.room.tick(now)
         self.rounds.tick(now)
+        self.census.follow()
 
     def _submit(self, event: Submit, now: float) -> None:
         self.apps.submit(event, now)

@@ -69,6 +69,7 @@ def _app(state: State, record: AppRecord, now: float, wall: float) -> None:
     )
     state.apps[app.name] = app
     state.outdated.add(app.name)
+    state.altered.add(app.name)
     if not app.refused:
         age = max(0.0, wall - app.rules_since)
         state.constraints.set_app(app.name, app.spec.rules, now, age)

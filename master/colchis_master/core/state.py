@@ -20,7 +20,7 @@ from colchis_master.core.lifecycle import (
     container_after,
     node_after,
 )
-from colchis_master.core.records import Forgotten, Record, RuleRecord
+from colchis_master.core.records import AppRecord, Forgotten, Record, RuleRecord
 from colchis_master.core.settings import CoreSettings
 
 _OF_PROCESS = (
@@ -59,6 +59,8 @@ class State:
         self.outdated: set[str] = set()
         """Apps that may have containers of an earlier revision."""
         self.containers: dict[ContainerId, ContainerEntry] = {}
+        self.altered: set[str] = set()
+        """Apps of which something may have changed that their state depends on."""
         self.copies: dict[ContainerId, ContainerEntry] = {}
         """By the container that is moved: its copy before, its former place after the change."""
         self.displaced: set[ContainerEntry] = set()
@@ -98,6 +100,8 @@ class State:
     def persist(self, record: Record) -> None:
         self._records.pop(record.key, None)
         self._records[record.key] = record
+        if isinstance(record, AppRecord):
+            self.altered.add(record.app)
 
     def forget(self, key: str) -> None:
         self.persist(Forgotten(key))
@@ -232,6 +236,7 @@ class State:
 
     def index(self, entry: ContainerEntry) -> None:
         """Keep the sets of containers by state."""
+        self.altered.add(entry.id.app)
         if entry.state is ContainerState.PENDING:
             self.pending.add(entry)
         else:
@@ -289,6 +294,7 @@ class State:
         self.unplace(entry)
         self.pending.discard(entry)
         self.containers.pop(entry.id, None)
+        self.altered.add(entry.id.app)
         if self.copies.get(entry.original) is entry:
             del self.copies[entry.original]
         app = self.apps.get(entry.id.app)
@@ -304,6 +310,7 @@ class State:
         self.ledger.forget_app(app.name)
         del self.apps[app.name]
         self.outdated.discard(app.name)
+        self.altered.add(app.name)
         self.forget(f"app {app.name}")
 
     def add_rule(self, active: Active, since: float) -> None:

@@ -122,8 +122,8 @@ class Views:
             "cluster": state.settings.cluster,
             "epoch": state.epoch,
             "nodes": dict(Counter(map(self._node_state, state.nodes.values()))),
-            "apps": dict(Counter(app_state(app) for app in state.apps.values())),
-            "containers": dict(Counter(entry.state.value for entry in state.containers.values())),
+            "apps": self._core.census.apps(),
+            "containers": self._core.census.containers(),
             "violations": state.constraints.count_violations(),
             "round": self._core.rounds.last,
         }

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from colchis.model.plan import AppPlan, Plan, Totals
 from colchis.semantics.checker import judge
 from colchis.wire.messages import FromAgent, FromMaster
 from colchis_master.constraints.ledger import Ledger
+from colchis_master.core.apps import app_state
 from colchis_master.core.core import MasterCore
 from colchis_master.core.events import (
     Answer,
@@ -298,6 +300,9 @@ def check(master: MasterCore) -> None:
     nodes = set(state.nodes.values())
     assert state.ready == {node for node in nodes if node.state is NodeState.READY}
     assert state.heard.keys() == {node for node in nodes if node.state is not NodeState.LOST}
+    apps, entries = state.apps.values(), state.containers.values()
+    assert master.census.apps() == Counter(app_state(app) for app in apps)
+    assert master.census.containers() == Counter(entry.state.value for entry in entries)
     assert list(state.heard) == sorted(state.heard, key=lambda node: node.heard)
     assert state.drained == {node.name for node in nodes if node.drained}
     assert state.outdated >= {
