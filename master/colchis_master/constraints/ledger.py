@@ -56,6 +56,7 @@ class Ledger:
         self._subject_kinds: dict[int, dict[Kind, None]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
         self._missed: dict[int, dict[tuple[Kind, str], float]] = {}
+        self._touched: dict[Kind, set[str]] = defaultdict(set)
         self._unsettled: dict[int, set[tuple[str, str]]] = defaultdict(set)
         self._arrived: set[tuple[Kind, str]] = set()
 
@@ -79,6 +80,7 @@ class Ledger:
         held = dict(self.on.get(node.name, {}))
         for ident in held:
             self.remove(ident)
+        self._note_touched()
         self._forget_room(node.name)
         self.nodes[node.name] = node
         self._taken = None
@@ -97,6 +99,7 @@ class Ledger:
         if name in self.nodes:
             for ident in list(self.on[name]):
                 self.remove(ident)
+            self._note_touched()
             self._forget_room(name)
             self._members.clear()
             del self.nodes[name], self.on[name], self._present[name], self._free[name]
@@ -122,6 +125,7 @@ class Ledger:
         """Drop what is kept about the kinds of an app none of whose containers is placed."""
         gone = [k for k in self._alike.get((f"app:{app}", app), ()) if not k.nodes]
         for kind in gone:
+            self._note(kind, self._touched.pop(kind, ()))
             del self.kinds[kind.tags, kind.app]
             self._bearing.pop(kind, None)
             for at in _keys_of(kind):
@@ -162,20 +166,8 @@ class Ledger:
         else:
             del kind.nodes[node]
             self._present[node].remove(kind)
-        subject, counting = self.bearing(kind)
-        if alike == by == 1:
-            self._arrived.add((kind, node))
-        elif not alike:
-            self._arrived.discard((kind, node))
-            for rule in subject:
-                self._missed.get(id(rule), {}).pop((kind, node), None)
-        if by < 0:
-            self.count(kind, node, by)
-        for rule in counting:
-            if self._bears(rule, kind, node):
-                self._unsettled[id(rule)].update(self._sets(rule, node))
-        if by > 0:
-            self.count(kind, node, by)
+        self._touched[kind].add(node)
+        self.count(kind, node, by)
 
     def count(self, kind: Kind, node: str, by: int) -> None:
         """Count ``by`` containers of ``kind`` on ``node``, without placing them."""
@@ -280,6 +272,7 @@ class Ledger:
 
         Only what may be another than at the last look is judged again.
         """
+        self._note_touched()
         for key, rule in self._rules.items():
             if key not in self._missed:
                 self._missed[key] = {}
@@ -297,6 +290,24 @@ class Ledger:
         for key, missed in self._missed.items():
             for (kind, node), extent in missed.items():
                 yield self._rules[key], kind, node, extent
+
+    def _note_touched(self) -> None:
+        """Note what has to be judged again, while the nodes are in the sets they are in."""
+        for kind, nodes in self._touched.items():
+            self._note(kind, nodes)
+        self._touched.clear()
+
+    def _note(self, kind: Kind, nodes: Iterable[str]) -> None:
+        subject, counting = self.bearing(kind)
+        for node in nodes:
+            if node in kind.nodes:
+                self._arrived.add((kind, node))
+            else:
+                self._arrived.discard((kind, node))
+                for rule in subject:
+                    self._missed.get(id(rule), {}).pop((kind, node), None)
+            for rule in counting:
+                self._unsettled[id(rule)].update(self._sets(rule, node))
 
     def _judge(self, rule: Rule, placed: Iterable[tuple[Kind, str]]) -> None:
         missed = self._missed[id(rule)]

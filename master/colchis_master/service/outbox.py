@@ -1,7 +1,7 @@
 """What events lead to, kept back until the journal has what it depends on."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import partial
@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from colchis_master.core.events import Emit, Instruction, Persist, Send
+from colchis_master.core.events import Emit, Instruction, Persist
 from colchis_master.core.records import Record
+from colchis_master.service.dispatch import Dispatch
 from colchis_master.service.feed import Feed
 
 Write: TypeAlias = Callable[[Sequence[Record], Sequence[dict[str, Any]]], None]
@@ -39,8 +40,7 @@ _Batch: TypeAlias = list[tuple[float, list[Instruction], Haste]]
 
 
 class Outbox:
-    """Carries instructions out in the order of the events that led to them; where they are written
-    together, those that a task waits for before the others, but for what goes to the same agent.
+    """Has instructions carried out (see ``Dispatch``) once what they depend on is in the journal.
 
     All that events lead to in one turn of the loop goes into one write of the journal (group
     commit; DeWitt et al., "Implementation techniques for main memory database systems",
@@ -50,7 +50,7 @@ class Outbox:
 
     ``now`` calls a function at the end of the present turn, ``later`` when there is time for it,
     ``by_then`` after :data:`HOLD` seconds. ``write`` raises where it failed: ``fail`` is told,
-    once, and nothing is carried out any more. The same holds for a fault in ``carry_out``.
+    once, and nothing is carried out any more. The same holds for a fault in carrying out.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Outbox:
     ) -> None:
         self._write = write
         self._feed = feed
-        self._carry_out = carry_out
         self._fail = fail
         self._now = now
         self._later = later
+        self._dispatch = Dispatch(carry_out, lambda some: later(partial(self._guarded, some)))
         self._by_then = by_then
         self._waiting: _Batch = []
         self._size = 0
@@ -83,8 +83,8 @@ class Outbox:
             return
         durable = any(isinstance(one, Persist | Emit) for one in instructions)
         if not self._waiting and not durable:
-            for one in instructions:
-                self._carry_out(one)
+            now = haste is Haste.ALL or self._dispatch.idle
+            self._guarded(partial(self._dispatch.put, instructions, now=now))
             return
         if not self._waiting:
             self._by_then(partial(self._overdue, self._number))
@@ -107,6 +107,7 @@ class Outbox:
     def close(self) -> None:
         """Carry out and log all that is left."""
         self.flush()
+        self._guarded(self._dispatch.finish)
         while self._unlogged:
             with suppress(OSError):
                 self._log_some()
@@ -118,19 +119,26 @@ class Outbox:
         self._number += 1
         if not batch or self._failed:
             return
-        try:
-            events = self._keep(batch)
-            # Nothing that depends on these records may be seen by anybody before.
-            self._feed.publish(events)
-            for one in _in_order(batch):
-                self._carry_out(one)
-        except Exception as error:  # the loop would go on as if nothing had happened
-            self._failed = True
-            self._fail(error)
-            return
+        self._guarded(lambda: self._finish(batch))
+
+    def _finish(self, batch: _Batch) -> None:
+        events = self._keep(batch)
+        # Nothing that depends on these records may be seen by anybody before.
+        self._feed.publish(events)
+        for _, instructions, haste in batch:
+            self._dispatch.put(instructions, now=haste is Haste.ALL)
         if events and not self._unlogged:
             self._later(self._log)
         self._unlogged += events
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            work()
+        except Exception as error:  # the loop would go on as if nothing had happened
+            self._failed = True
+            self._fail(error)
 
     def _log(self) -> None:
         # A line that cannot be written, on a full disk, is lost alone.
@@ -159,21 +167,3 @@ class Outbox:
         events = self._feed.number(happened)
         self._write(list(records.values()), events)
         return events
-
-
-def _in_order(batch: _Batch) -> Iterator[Instruction]:
-    links = {
-        one.link
-        for _, instructions, haste in batch
-        if haste is Haste.ALL
-        for one in instructions
-        if isinstance(one, Send)
-    }
-    others = []
-    for _, instructions, haste in batch:
-        for one in instructions:
-            if haste is Haste.ALL or (isinstance(one, Send) and one.link in links):
-                yield one
-            else:
-                others.append(one)
-    yield from others

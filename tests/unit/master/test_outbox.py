@@ -11,6 +11,7 @@ from colchis.wire.messages import Confirm
 from colchis_master.core.events import Answer, Emit, Instruction, Persist, Send
 from colchis_master.core.records import ContainerRecord, Record
 from colchis_master.service import outbox as module
+from colchis_master.service.dispatch import AT_ONCE
 from colchis_master.service.feed import Feed
 from colchis_master.service.outbox import LINES, MOST, Haste, Outbox
 
@@ -72,8 +73,12 @@ class Bench:
     def end_turn(self) -> None:
         self._call(self._turn)
 
-    def find_time(self) -> None:
+    def find_some_time(self) -> None:
         self._call(self.spare)
+
+    def find_time(self) -> None:
+        while self.spare:
+            self.find_some_time()
 
     def let_time_pass(self) -> None:
         self._call(self.held)
@@ -130,6 +135,8 @@ def test_what_somebody_waits_for_goes_with_all_before_it_at_the_end_of_its_turn(
     bench.end_turn()
     bench.outbox.put([persist(2), answer(2)], 1.0)
     bench.end_turn()
+    assert bench.done == [persist(2), answer(2)]
+    bench.find_time()
     assert bench.done == [persist(2), answer(2), persist(1)]
     assert len(bench.writes) == 1
     bench.let_time_pass()
@@ -151,6 +158,9 @@ def test_what_a_task_waits_for_takes_with_it_what_waits_for_time() -> None:
     bench.outbox.put([persist(1), answer(1)], 1.0, Haste.SOME)
     bench.outbox.put([persist(2), answer(2)], 1.0, Haste.ALL)
     bench.end_turn()
+    assert len(bench.writes) == 1
+    assert bench.done == [persist(2), answer(2)]
+    bench.find_time()
     assert bench.done == [persist(2), answer(2), persist(1), answer(1)]
     bench.outbox.put([persist(3)], 1.0, Haste.NONE)
     bench.find_time()
@@ -266,11 +276,26 @@ def test_after_a_fault_in_carrying_out_nothing_more_is() -> None:
     assert bench.done == [persist(1)]
 
 
+def test_what_no_task_waits_for_is_carried_out_some_at_a_time_and_once_it_is_written() -> None:
+    bench = Bench()
+    answers = [answer(100 + number) for number in range(AT_ONCE + 1)]
+    bench.outbox.put([emit("e"), *answers], 1.0, Haste.SOME)
+    bench.find_some_time()
+    assert len(bench.writes) == 1
+    assert bench.done == []
+    bench.find_some_time()
+    assert bench.done == [emit("e"), *answers[: AT_ONCE - 1]]
+    bench.outbox.put([answer(1)], 1.0, Haste.NONE)
+    bench.find_some_time()
+    assert bench.done == [emit("e"), *answers, answer(1)]
+
+
 def test_of_one_write_what_a_task_waits_for_is_carried_out_first() -> None:
     bench = Bench()
     bench.outbox.put([persist(1), send("a", 1), send("b", 2)], 1.0, Haste.NONE)
     bench.outbox.put([persist(2), send("a", 3), answer(4)], 1.0, Haste.ALL)
     bench.end_turn()
+    bench.find_time()
     told = [one for one in bench.done if not isinstance(one, Persist)]
     assert told == [send("a", 1), send("a", 3), answer(4), send("b", 2)]
     assert [records for records, _ in bench.writes] == [[record(1), record(2)]]
@@ -304,7 +329,7 @@ def test_each_agent_and_each_who_waits_is_told_in_order(
             bench.find_time()
         elif turn == "time passes":
             bench.let_time_pass()
-    bench.outbox.flush()
+    bench.outbox.close()
     assert bench.failures == []
     everything = [(one, haste) for instructions, haste, _ in puts for one in instructions]
     assert sorted(map(repr, bench.done)) == sorted(repr(one) for one, _ in everything)
