@@ -11,12 +11,14 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from colchis.jobs.urgency import wake_soon
 from colchis.wire.codec import FROM_AGENT, FROM_MASTER
 from colchis.wire.curve import client_socket
 from colchis.wire.frames import readable
@@ -27,7 +29,6 @@ from colchis.wire.messages import (
     Done,
     Exit,
     FromAgent,
-    FromMaster,
     Heartbeat,
     Hello,
     NodeSample,
@@ -49,29 +50,30 @@ GROUPS = {"rack": 20, "upgrade_domain": 10}
 """Node groups; racks hold so many nodes, domains are so many."""
 
 
-class Arrivals:
-    """Messages to all agents, each with the time of its arrival, handled one by one.
+class Work:
+    """What all agents have to do, one piece in each turn of the loop.
 
-    All that has arrived is taken from the sockets before any of it is handled: real agents have a
-    host each, where none waits for what the others do.
+    So a message's time of arrival is noted at most a piece later: real agents have a host each,
+    where none waits for what the others do.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[FakeAgent, float, bytes]] = deque()
+        self._pieces: deque[Callable[[], None]] = deque()
 
-    def watch(self, agent: "FakeAgent") -> None:
-        self._loop.add_reader(agent.socket.fileno(), self.look, agent)
+    def put(self, piece: Callable[[], None]) -> None:
+        self._pieces.append(piece)
+        if len(self._pieces) == 1:
+            self._loop.call_soon(self._next)
 
-    def look(self, agent: "FakeAgent") -> None:
-        """Take what has arrived. Whatever is done with a socket may use up its signal."""
-        while readable(agent.socket):
-            self._waiting.append((agent, time.time(), agent.socket.recv()))
-            self._loop.call_soon(self._handle)
+    def after(self, seconds: float, piece: Callable[[], None]) -> None:
+        self._loop.call_later(seconds, self.put, piece)
 
-    def _handle(self) -> None:
-        agent, at, data = self._waiting.popleft()
-        agent.take(FROM_MASTER.decode(data), at)
+    def _next(self) -> None:
+        self._pieces[0]()
+        self._pieces.popleft()
+        if self._pieces:
+            self._loop.call_soon(self._next)
 
 
 class FakeAgent:
@@ -82,18 +84,17 @@ class FakeAgent:
         number: int,
         name: str,
         socket: "zmq.Socket[bytes]",
-        arrivals: Arrivals,
+        work: Work,
         started: list[tuple[str, float]],
     ) -> None:
         self.name = name
         self.socket = socket
         self._number = number
-        self._arrivals = arrivals
+        self._work = work
         self._started = started
         self._seq = self._beats = 0
         self._interval = 1.0
         self._running: dict[str, int] = {}
-        self._loop = asyncio.get_running_loop()
 
     def begin(self, capacity: Mapping[str, int]) -> None:
         """Say hello as soon as there is a connection."""
@@ -118,12 +119,18 @@ class FakeAgent:
         try:
             self._say(hello)
         except zmq.Again:
-            self._loop.call_later(CONNECTING, self.begin, capacity)
+            self._work.after(CONNECTING, partial(self.begin, capacity))
         else:
-            self._loop.call_later(1 + random.random(), self._beat)
+            self._work.after(1 + random.random(), self._beat)
 
-    def take(self, message: FromMaster, at: float) -> None:
+    def look(self) -> None:
+        """Take what has arrived. Whatever is done with a socket may use up its signal."""
+        while readable(self.socket):
+            self._work.put(partial(self.take, self.socket.recv(), time.time()))
+
+    def take(self, data: bytes, at: float) -> None:
         """A message that arrived at this time, in seconds since the epoch."""
+        message = FROM_MASTER.decode(data)
         match message:
             case Welcome():
                 self._interval = message.heartbeat_interval
@@ -140,7 +147,7 @@ class FakeAgent:
         self._beats += 1
         listed = [ContainerReport(c, i, "running") for c, i in self._running.items()]
         self._say(Heartbeat("s", self._beats, NodeSample(), listed, []))
-        self._loop.call_later(self._interval, self._beat)
+        self._work.after(self._interval, self._beat)
 
     def _start(self, order: Start) -> None:
         if self._running.get(order.container) == order.incarnation:
@@ -149,8 +156,8 @@ class FakeAgent:
         self._running[order.container] = order.incarnation
         lasts = order.env.get(LASTS)
         if lasts is not None:
-            self._loop.call_later(float(lasts), self._end, order.container, Exit("exited", 0))
-        self._loop.call_later(random.uniform(*STARTING), self._runs, order)
+            self._work.after(float(lasts), partial(self._end, order.container, Exit("exited", 0)))
+        self._work.after(random.uniform(*STARTING), partial(self._runs, order))
 
     def _runs(self, order: Start) -> None:
         if self._running.get(order.container) == order.incarnation:
@@ -169,7 +176,7 @@ class FakeAgent:
 
     def _say(self, message: FromAgent) -> None:
         self.socket.send(FROM_AGENT.encode(message), zmq.NOBLOCK)
-        self._arrivals.look(self)
+        self.look()
 
 
 async def run_all(
@@ -180,7 +187,7 @@ async def run_all(
     ctx: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     ctx.set(zmq.MAX_SOCKETS, 2 * len(names) + 100)
     key = load_public(keys / "master.pub")
-    loop, arrivals = asyncio.get_running_loop(), Arrivals()
+    loop, work = asyncio.get_running_loop(), Work()
     faults: asyncio.Future[None] = loop.create_future()
 
     def failed(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -192,8 +199,8 @@ async def run_all(
     for number, name in enumerate(names):
         socket = client_socket(ctx, load_pair(keys / "agents" / f"{name}.key"), key)
         socket.connect(master)
-        agent = FakeAgent(number, name, socket, arrivals, started)
-        arrivals.watch(agent)
+        agent = FakeAgent(number, name, socket, work, started)
+        loop.add_reader(socket.fileno(), agent.look)
         agent.begin(capacity)
     over = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     await asyncio.wait([over, faults], return_when=asyncio.FIRST_COMPLETED)
@@ -207,7 +214,9 @@ def main() -> None:
     """Arguments: a JSON file with ``master``, ``keys``, ``names``, ``capacity``; a file to write
     what was started to, once standard input ends."""
     given = json.loads(Path(sys.argv[1]).read_text())
-    os.nice(5)  # a real agent would not be on the master's machine
+    # Real agents would not be on the master's machine, but would be woken at once on theirs.
+    os.nice(5)
+    wake_soon()
     started = asyncio.run(
         run_all(given["master"], Path(given["keys"]), given["names"], given["capacity"])
     )

@@ -5,9 +5,9 @@
 A real master, with its journal, its HTTP interface and its solver's process, and agents that speak
 the wire protocol but run nothing. Batch containers are submitted at a steady rate all the time, at
 times set beforehand (a request that has to wait for the one before counts its waiting). In turn
-there are blocks of time without and with rounds: every second (or every ``--period``) ten services
-of ten containers with rules within and across them are submitted, each in its own request, and
-those of three rounds before are stopped.
+there are blocks of time without and with rounds: every ten seconds, the paper's interval (or every
+``--period``), ten services of ten containers with rules within and across them are submitted, each
+in its own request, and those of three rounds before are stopped.
 
 Per batch container: `placed`, from the time its app was to be submitted to the master's event that
 it is placed; `ordered`, to when its agent has the order to start it, which comes after the journal.
@@ -65,10 +65,10 @@ class Plan:
     """
 
     nodes: int = 200
-    blocks: int = 4
-    seconds: float = 15.0
-    rate: float = 10.0
-    period: float = 1.0
+    blocks: int = 3
+    seconds: float = 42.0
+    rate: float = 30.0
+    period: float = 10.0
     running: int = 5
     algorithm: str = "ilp"
     gap: float = 0.01
@@ -287,13 +287,17 @@ def plot(series: dict[str, list[float]], path: Path) -> None:
 
 
 def run(plan: Plan, out: Path) -> dict[str, float]:
-    """Measure, print, write; p99 with rounds by that without, for each kind of latency."""
+    """Measure, print, write; p99 with rounds by that without, for each kind of latency.
+
+    Of either the median over the blocks: what the disk or the machine's other users do to one block
+    counts for neither.
+    """
     with tempfile.TemporaryDirectory(prefix="colchis-bench-") as folder:
         rows, series = measure(plan, Path(folder))
     show(f"latency of batch containers, {plan.nodes} nodes", rows)
     ratios = {}
     for kind in KINDS:
-        without, beside = (row["p99_ms"] for row in rows if row["latency"] == kind)
+        without, beside = (row["p99_block_median_ms"] for row in rows if row["latency"] == kind)
         ratios[kind] = beside / without
     met = all(ratio <= TARGET for ratio in ratios.values())
     path = write(

@@ -119,7 +119,7 @@ def test_services_of_a_round_speak_of_each_other() -> None:
 
 
 def test_task_latency_is_measured_with_a_real_master(tmp_path: Path) -> None:
-    plan = task_latency.Plan(nodes=12, blocks=1, seconds=4.0, rate=5.0, running=0)
+    plan = task_latency.Plan(nodes=12, blocks=1, seconds=4.0, rate=5.0, period=1.0, running=0)
     task_latency.run(plan, tmp_path)
     written = json.loads((tmp_path / "task_latency.json").read_text())
     assert set(written["p99_ratio"]) == {"placed", "ordered"}
