@@ -23,6 +23,7 @@ class Dispatch:
         self._carry_out = carry_out
         self._later = later
         self._left: deque[Instruction] = deque()
+        self._due = False
 
     @property
     def idle(self) -> bool:
@@ -32,9 +33,8 @@ class Dispatch:
     def put(self, instructions: Sequence[Instruction], *, now: bool) -> None:
         """To be carried out, ``now`` or when there is time."""
         if not now:
-            if not self._left and instructions:
-                self._later(self._some)
             self._left.extend(instructions)
+            self._go_on()
             return
         links = {one.link for one in instructions if isinstance(one, Send)}
         first: list[Instruction] = []
@@ -51,8 +51,13 @@ class Dispatch:
         while self._left:
             self._carry_out(self._left.popleft())
 
+    def _go_on(self) -> None:
+        if self._left and not self._due:
+            self._due = True
+            self._later(self._some)
+
     def _some(self) -> None:
+        self._due = False
         for _ in range(min(AT_ONCE, len(self._left))):
             self._carry_out(self._left.popleft())
-        if self._left:
-            self._later(self._some)
+        self._go_on()
