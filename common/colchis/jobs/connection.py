@@ -184,10 +184,9 @@ class Connection:
 
         Called by a listener, so in the connection's own thread, it returns before that has ended.
         """
-        if self._closing:
-            return
-        self._closing = True
-        self._wake_up()
+        if not self._closing:
+            self._closing = True
+            self._wake_up()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

@@ -62,6 +62,8 @@ class _Api:
     def __init__(self, control: Control, tokens: Tokens) -> None:
         self._control = control
         self._tokens = tokens
+        self._in_order = asyncio.Lock()
+        """Held by requests that may take several turns, so that none overtakes another."""
 
     def routes(self) -> list[Route]:
         admin = self._guarded(Right.ADMIN)
@@ -129,6 +131,12 @@ class _Api:
 
     async def _submit(self, request: Request) -> Response:
         body = await read_body(request, Submission)
+        if len(body.apps) == 1 and _is_batch(body.apps[0]):
+            return await self._submitted(body)
+        async with self._in_order:
+            return await self._submitted(body)
+
+    async def _submitted(self, body: Submission) -> Response:
         answer = await self._control.submit(await self._specs(body.apps), update=body.update)
         return Json(answer, 202)
 
@@ -137,7 +145,7 @@ class _Api:
         problems: list[Problem] = []
         specs: list[AppSpec] = []
         for index, app in enumerate(apps):
-            if index or app.get("kind") != Kind.BATCH.value:
+            if index or not _is_batch(app):
                 # A task that has just arrived need not wait for these to be read.
                 await self._control.turn()
             try:
@@ -153,7 +161,8 @@ class _Api:
 
     async def _remove(self, request: Request) -> Response:
         grace = seconds(request, "grace", 10.0)
-        return Json(await self._control.remove(request.path_params["app"], grace), 202)
+        async with self._in_order:
+            return Json(await self._control.remove(request.path_params["app"], grace), 202)
 
     async def _suspend(self, request: Request) -> Response:
         meant = await read_body(request, Members)
@@ -192,20 +201,24 @@ class _Api:
         return Json(self._control.nodes())
 
     async def _drain(self, request: Request) -> Response:
-        return Json(await self._control.drain(request.path_params["node"]), 202)
+        async with self._in_order:
+            return Json(await self._control.drain(request.path_params["node"]), 202)
 
     async def _undrain(self, request: Request) -> Response:
-        return Json(await self._control.undrain(request.path_params["node"]), 202)
+        async with self._in_order:
+            return Json(await self._control.undrain(request.path_params["node"]), 202)
 
     async def _constraints(self, _: Request) -> Response:
         return Json(self._control.constraints())
 
     async def _add_constraints(self, request: Request) -> Response:
         body = await read_body(request, Constraints)
-        return Json(await self._control.add_rules(body.constraints), 201)
+        async with self._in_order:
+            return Json(await self._control.add_rules(body.constraints), 201)
 
     async def _remove_constraint(self, request: Request) -> Response:
-        return Json(await self._control.remove_rule(request.path_params["name"]))
+        async with self._in_order:
+            return Json(await self._control.remove_rule(request.path_params["name"]))
 
     async def _violations(self, _: Request) -> Response:
         return Json(self._control.violations())
@@ -261,6 +274,10 @@ class _Api:
 
     async def _cancel_job(self, request: Request) -> Response:
         return Json(await self._control.cancel_job(request.path_params["job"]))
+
+
+def _is_batch(app: dict[str, Any]) -> bool:
+    return bool(app.get("kind") == Kind.BATCH.value)
 
 
 async def _healthy(_: Request) -> Response:

@@ -61,10 +61,11 @@ class Rounds:
         new = any(not entry.reasons for entry in waiting)
         if not waiting or (not new and state.ledger.version == self._placed_version):
             return
+        if only is None:
+            # As it was: one that finds no place may find one by what is placed after it.
+            self._placed_version = state.ledger.version
         waiting.sort(key=self._urgency)
         self._allocator.place_each(waiting)
-        if only is None:
-            self._placed_version = state.ledger.version
         for name in {entry.id.app for entry in waiting}:
             self._tell(state.apps[name])
 

@@ -93,7 +93,8 @@ class Journal:
                 self.epoch = self._next_epoch()
                 (self._count,) = self._db.execute("SELECT count(*) FROM records").fetchone()
                 self._compaction: Iterator[None] | None = None
-                self._writes = 0
+                self._writes = CHECKPOINT_AFTER
+                self._broken = False
                 (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()
                 self.next_event = int(last) + 1
         except (OSError, sqlite3.Error) as error:
@@ -232,6 +233,7 @@ class Journal:
         with self._transaction():
             if next(self._compaction, self) is self:
                 self._compaction = None
+        self._writes += 1
         with self._told():
             self._db.execute("PRAGMA synchronous=FULL")
 
@@ -252,9 +254,12 @@ class Journal:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
+        if self._broken:
+            raise JournalError(f"{self.path}: the journal could not be written before")
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            self._broken = True
             raise JournalError(f"{self.path}: the journal cannot be written: {error}") from None
 
     def _compact(self) -> Iterator[None]:

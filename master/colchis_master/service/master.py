@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -48,6 +49,9 @@ from colchis_master.service.turns import Turns
 DOMAIN = "agents"
 TURN = 0.0002
 """Seconds for which messages of agents are handled before others have their turn."""
+SHARE = 0.2
+"""Of the time for which they had to wait, if that comes to more: under a flood of requests agents
+would else be taken for silent that are not."""
 
 GARBAGE = (500, 2_000, 50)
 """Objects after which the youngest generation is collected, and collections after which each of the
@@ -225,12 +229,10 @@ class Master:
     def send(self, node: str, message: FromMaster) -> bool:
         """Whether the message is on its way to a node's present connection."""
         entry = self.core.state.nodes.get(node)
-        return bool(
-            self._link is not None
-            and entry is not None
-            and entry.link
-            and self._link.send(entry.link, message)
-        )
+        if self._link is None or entry is None or not entry.link:
+            return False
+        self._outbox.hasten(entry.link)
+        return self._link.send(entry.link, message)
 
     async def plan(
         self,
@@ -272,7 +274,7 @@ class Master:
             case ask.Answer():
                 self._control.answered(instruction)
             case ask.Emit() | ask.Persist():
-                pass
+                raise AssertionError(f"{instruction} is the journal's")
 
     def _later(self, event: ask.Event) -> None:
         asyncio.get_running_loop().call_soon(self.handle, event)
@@ -298,11 +300,12 @@ class Master:
     def _heard(self) -> None:
         if not self._listens:
             self._listens = True
-            self.turns.put(self._receive)
+            self.turns.put(partial(self._receive, time.monotonic()))
 
-    def _receive(self) -> None:
+    def _receive(self, since: float) -> None:
         assert self._link is not None
-        end = time.monotonic() + TURN
+        now = time.monotonic()
+        end = now + max(TURN, SHARE * (now - since))
         for node, connection, message in self._link.received():
             if isinstance(message, LogChunk):
                 self._control.log_chunk(message)

@@ -104,6 +104,10 @@ class Outbox:
         if number == self._number:
             self.flush()
 
+    def hasten(self, link: str) -> None:
+        """Send what is written and goes to this agent."""
+        self._guarded(partial(self._dispatch.hasten, link))
+
     def close(self) -> None:
         """Carry out and log all that is left."""
         self.flush()
@@ -126,7 +130,8 @@ class Outbox:
         # Nothing that depends on these records may be seen by anybody before.
         self._feed.publish(events)
         for _, instructions, haste in batch:
-            self._dispatch.put(instructions, now=haste is Haste.ALL)
+            left = [one for one in instructions if not isinstance(one, Persist | Emit)]
+            self._dispatch.put(left, now=haste is Haste.ALL)
         if events and not self._unlogged:
             self._later(self._log)
         self._unlogged += events

@@ -193,3 +193,12 @@ def test_what_comes_late_or_twice_has_no_effect() -> None:
     assert tell(beat(900, "suspended")) is ContainerState.RUNNING
     assert tell(beat(901, "suspended")) is ContainerState.RUNNING
     assert tell(Report("another", 999, view("suspended"))) is ContainerState.RUNNING
+
+
+def test_a_container_that_waits_for_one_that_is_placed_after_it_is_placed_next() -> None:
+    world = World()
+    submit(world, spec("a", 1, kind=Kind.BATCH, rules=("{a, {b, 1, inf}, node}",)))
+    submit(world, spec("b", 1, kind=Kind.BATCH))
+    world.run(10)
+    assert is_running(world, "b")
+    assert is_running(world, "a")

@@ -1,5 +1,6 @@
 """What the API takes, and how it refuses the rest."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from colchis.errors import InputError
 from colchis.model.parse import parse_constraint
+from colchis_master.api.application import create_api
 from colchis_master.api.control import ControlError
 from colchis_master.api.requests import MAX_BODY
 from colchis_master.api.tokens import Right, Tokens, load_or_create
@@ -22,6 +24,41 @@ CANONICAL = str(parse_constraint("{a, {app/b/c, 0, 1} & {d, 1, inf}, node} | {a,
 
 def submit(api: httpx.Client, app: dict[str, Any] = WEB) -> None:
     assert api.post("/v1/apps", json={"apps": [app]}).status_code == 202
+
+
+class Busy(FakeControl):
+    """Whoever waits for a turn waits for long."""
+
+    async def turn(self) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_no_request_overtakes_one_that_takes_several_turns_but_for_a_task(batch: bool) -> None:
+    control = Busy()
+    other = {**WEB, "app": "task", "kind": "batch"}
+
+    async def scenario() -> list[int]:
+        api = httpx.ASGITransport(create_api(control, Tokens(admin=ADMIN, lookup=LOOKUP)))
+        headers = {"Authorization": f"Bearer {ADMIN}"}
+        async with httpx.AsyncClient(
+            transport=api, base_url="http://master", headers=headers
+        ) as client:
+            apps = [WEB, *({**WEB, "app": f"web{number}"} for number in range(3))]
+            first = asyncio.create_task(client.post("/v1/apps", json={"apps": apps}))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if batch:
+                second = await client.post("/v1/apps", json={"apps": [other]})
+            else:
+                second = await client.delete("/v1/apps/web")
+            return [(await first).status_code, second.status_code]
+
+    assert asyncio.run(scenario()) == [202, 202]
+    asked = [(what, given) for what, given, *_ in control.asked]
+    services = ("submit", ["web", "web0", "web1", "web2"])
+    assert asked == ([("submit", ["task"]), services] if batch else [services, ("remove", "web")])
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,26 @@ def test_a_service_on_this_machine_may_die_and_come_back(tmp_path: Path) -> None
             connection.close()
             assert until(server, ask.Bye) == routing
         server.close(0)
+
+
+def test_whoever_closes_waits_for_the_end_also_where_another_has_begun_it(service: str) -> None:
+    connection = Connection(service, "me")
+    going, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        def finished(self, *_: Any) -> None: ...
+
+        def refused(self, *_: Any, **__: Any) -> None:
+            going.set()
+            assert goes_on.wait(PATIENCE)
+            ended.set()
+
+    goes_on = threading.Event()
+    connection.submit(SUBMIT, {}, Slow())  # type: ignore[arg-type]  # nothing else is called
+    first = threading.Thread(target=connection.close)
+    first.start()
+    assert going.wait(PATIENCE)
+    threading.Timer(0.05, goes_on.set).start()
+    connection.close()
+    assert ended.is_set()
+    first.join()

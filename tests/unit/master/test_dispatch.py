@@ -27,3 +27,16 @@ def test_a_task_in_between_hastens_nothing_else() -> None:
         turns += 1
     assert (done[2:], turns) == (answers, 4)
     assert dispatch.idle
+
+
+def test_what_is_left_for_one_agent_can_be_sent_before_the_rest() -> None:
+    done: list[Instruction] = []
+    due: list[Callable[[], None]] = []
+    dispatch = Dispatch(done.append, due.append)
+    dispatch.put([send("a", 1), send("b", 2), Answer(3, {}), send("a", 4)], now=False)
+    dispatch.hasten("a")
+    dispatch.hasten("a")
+    dispatch.hasten("none")
+    assert done == [send("a", 1), send("a", 4)]
+    dispatch.finish()
+    assert done[2:] == [send("b", 2), Answer(3, {})]

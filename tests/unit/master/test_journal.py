@@ -218,3 +218,57 @@ def test_a_full_disk_stops_with_a_message(tmp_path: Path) -> None:
         for number in range(10_000):
             journal.write([record(number) for _ in range(100)])
     journal.close()
+
+
+def test_after_a_failure_in_tidying_nothing_is_written_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.write([record(0)])
+    journal._db.execute("PRAGMA query_only=1")
+    with pytest.raises(JournalError, match="cannot be written"):
+        while journal.untidy:
+            journal.tidy()
+    journal._db.execute("PRAGMA query_only=0")
+    with pytest.raises(JournalError, match="could not be written before"):
+        journal.write([record(1)])
+    journal.close()
+    again = Journal(path)
+    assert again.contents.records == {record(0).key: record(0)}
+    again.close()
+
+
+def test_events_are_trimmed_also_where_each_life_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_EVENTS", 10)
+    for life in range(5):
+        journal = Journal(tmp_path / "journal.db")
+        for number in range(8):
+            journal.write([record(number)], [{"seq": 8 * life + number + 1, "text": "e"}])
+            while journal.untidy:
+                journal.tidy()
+        assert len(journal.events(1000)) <= 10 + 8
+        journal.close()
+
+
+def test_a_compaction_has_its_own_log_brought_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_AFTER", 5)
+    monkeypatch.setattr(module, "COMPACT_AFTER", 100_000)
+    monkeypatch.setattr(module, "COMPACT_KEYS", 1)
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    for number in range(10):
+        journal.write([record(number) for number in range(50 * number, 50 * number + 50)])
+        while journal.untidy:
+            journal.tidy()
+    log = path.with_name("journal.db-wal")
+    before = log.stat().st_size
+    monkeypatch.setattr(module, "COMPACT_AFTER", -1_000)
+    steps = 0
+    while journal.untidy and steps < 500:
+        journal.tidy()
+        steps += 1
+    assert log.stat().st_size < 2 * before
+    journal.close()

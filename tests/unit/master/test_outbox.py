@@ -62,10 +62,10 @@ class Bench:
         if self.error is not None:
             raise self.error
         self.writes.append((list(records), list(events)))
+        self.done += [Persist(one) for one in records]
 
     def _carry_out(self, instruction: Instruction) -> None:
-        if isinstance(instruction, Persist):
-            assert any(instruction.record.key == r.key for rs, _ in self.writes for r in rs)
+        assert not isinstance(instruction, Persist | Emit)
         if instruction == answer(13):
             raise ValueError("a fault")
         self.done.append(instruction)
@@ -135,9 +135,7 @@ def test_what_somebody_waits_for_goes_with_all_before_it_at_the_end_of_its_turn(
     bench.end_turn()
     bench.outbox.put([persist(2), answer(2)], 1.0)
     bench.end_turn()
-    assert bench.done == [persist(2), answer(2)]
-    bench.find_time()
-    assert bench.done == [persist(2), answer(2), persist(1)]
+    assert bench.done == [persist(1), persist(2), answer(2)]
     assert len(bench.writes) == 1
     bench.let_time_pass()
     assert len(bench.writes) == 1
@@ -150,7 +148,7 @@ def test_what_somebody_waits_for_but_no_task_is_done_when_there_is_time() -> Non
     bench.end_turn()
     assert bench.done == []
     bench.find_time()
-    assert bench.done == [persist(1), answer(1), persist(2)]
+    assert bench.done == [persist(1), persist(2), answer(1)]
 
 
 def test_what_a_task_waits_for_takes_with_it_what_waits_for_time() -> None:
@@ -159,9 +157,9 @@ def test_what_a_task_waits_for_takes_with_it_what_waits_for_time() -> None:
     bench.outbox.put([persist(2), answer(2)], 1.0, Haste.ALL)
     bench.end_turn()
     assert len(bench.writes) == 1
-    assert bench.done == [persist(2), answer(2)]
+    assert bench.done == [persist(1), persist(2), answer(2)]
     bench.find_time()
-    assert bench.done == [persist(2), answer(2), persist(1), answer(1)]
+    assert bench.done == [persist(1), persist(2), answer(2), answer(1)]
     bench.outbox.put([persist(3)], 1.0, Haste.NONE)
     bench.find_time()
     assert bench.done[4:] == []
@@ -284,10 +282,10 @@ def test_what_no_task_waits_for_is_carried_out_some_at_a_time_and_once_it_is_wri
     assert len(bench.writes) == 1
     assert bench.done == []
     bench.find_some_time()
-    assert bench.done == [emit("e"), *answers[: AT_ONCE - 1]]
+    assert bench.done == answers[:AT_ONCE]
     bench.outbox.put([answer(1)], 1.0, Haste.NONE)
     bench.find_some_time()
-    assert bench.done == [emit("e"), *answers, answer(1)]
+    assert bench.done == [*answers, answer(1)]
 
 
 def test_of_one_write_what_a_task_waits_for_is_carried_out_first() -> None:
@@ -332,9 +330,13 @@ def test_each_agent_and_each_who_waits_is_told_in_order(
     bench.outbox.close()
     assert bench.failures == []
     everything = [(one, haste) for instructions, haste, _ in puts for one in instructions]
-    assert sorted(map(repr, bench.done)) == sorted(repr(one) for one, _ in everything)
+    kept = [one.record.key for one, _ in everything if isinstance(one, Persist)]
+    assert {one.record.key for one in bench.done if isinstance(one, Persist)} == set(kept)
+    told = [one for one in bench.done if not isinstance(one, Persist)]
+    wanted = [one for one, _ in everything if not isinstance(one, Persist)]
+    assert sorted(map(repr, told)) == sorted(map(repr, wanted))
     for link in "ab":
-        sent = [one for one in bench.done if isinstance(one, Send) and one.link == link]
-        assert sent == [o for o, _ in everything if isinstance(o, Send) and o.link == link]
+        sent = [one for one in told if isinstance(one, Send) and one.link == link]
+        assert sent == [one for one in wanted if isinstance(one, Send) and one.link == link]
     if len({haste for _, haste in everything}) <= 1:
-        assert bench.done == [one for one, _ in everything]
+        assert told == wanted
