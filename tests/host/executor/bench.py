@@ -61,6 +61,16 @@ class Bench:
     def send(self, message: wire.ToExecutor) -> None:
         self._socket.send_multipart([self._peer, wire.TO_EXECUTOR.encode(message)])
 
+    def ask_to_suspend(self, attempt: int) -> None:
+        """Return once the task will yield at its next record."""
+        self.send(wire.Suspend(attempt))
+        self.expect(
+            wire.Heartbeat,
+            lambda beat: any(
+                one.attempt == attempt and one.phase == "suspending" for one in beat.attempts
+            ),
+        )
+
     def expect(self, kind: type[M], where: Callable[[M], bool] = lambda _: True) -> M:
         """The next report of this kind that fits; others before it are kept in ``reports``."""
         deadline = time.monotonic() + DEADLINE

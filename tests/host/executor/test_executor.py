@@ -83,7 +83,7 @@ def test_task_goes_on_where_it_yielded_and_another_runs_meanwhile(
 ) -> None:
     task = patient.launch(gated(str(tmp_path)), [0, 1])
     reached(tmp_path, 0)
-    patient.send(wire.Suspend(task))
+    patient.ask_to_suspend(task)
     (tmp_path / "go-0").touch()
     ack = patient.expect(wire.Suspended)
     assert ack.rung == "cooperative"
@@ -333,7 +333,7 @@ def test_a_new_service_is_told_what_there_is_and_says_what_is_to_stay(tmp_path: 
         (tmp_path / "running").mkdir()
         parked = made.launch(gated(str(tmp_path / "suspended")), [0, 1], task="parked")
         reached(tmp_path / "suspended", 0)
-        made.send(wire.Suspend(parked))
+        made.ask_to_suspend(parked)
         (tmp_path / "suspended" / "go-0").touch()
         made.expect(wire.Suspended)
         done = made.launch(lambda records: list(records), [7], task="done")
