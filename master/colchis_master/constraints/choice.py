@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from colchis.model.cluster import Container
 from colchis.model.resources import Resources
-from colchis_master.constraints.counts import Kind
-from colchis_master.constraints.ledger import EPSILON, Ledger
+from colchis_master.constraints.counts import EPSILON, Kind
+from colchis_master.constraints.ledger import Ledger
 
 LOOKS = 32
 """Nodes whose extents are compared where none is without a miss."""

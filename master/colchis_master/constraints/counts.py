@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from colchis.model.constraints import TagExpr
 
+EPSILON = 1e-9
+"""An extent of less is none."""
 ELSEWHERE = ""
 """Stands for the app of a subject that is not the counted container's own."""
 

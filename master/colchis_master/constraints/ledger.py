@@ -16,10 +16,9 @@ from typing import TypeAlias, TypeVar
 from colchis.model.cluster import Cluster, ClusterByNode, Container, ContainerId, Node
 from colchis.model.constraints import NODE, Atom, Constraint, Rule, Scope, TagExpr
 from colchis.model.resources import CPUS
-from colchis_master.constraints.counts import ELSEWHERE, Kind, Watch
+from colchis_master.constraints.counts import ELSEWHERE, EPSILON, Kind, Watch
+from colchis_master.constraints.misses import Misses
 from colchis_master.constraints.room import FreeRoom
-
-EPSILON = 1e-9
 
 ONE_BY_ONE = 32
 """Nodes that are looked at each by itself, which is the quicker way while one of the first will do;
@@ -55,10 +54,7 @@ class Ledger:
         self._rules_of: dict[str | None, list[Rule]] = defaultdict(list)
         self._subject_kinds: dict[int, dict[Kind, None]] = {}
         self._bearing: dict[Kind, tuple[list[Rule], list[Rule]]] = {}
-        self._missed: dict[int, dict[tuple[Kind, str], float]] = {}
-        self._touched: dict[Kind, set[str]] = defaultdict(set)
-        self._unsettled: dict[int, set[tuple[str, str]]] = defaultdict(set)
-        self._arrived: set[tuple[Kind, str]] = set()
+        self._misses = Misses(self)
 
     @property
     def rules(self) -> Collection[Rule]:
@@ -80,7 +76,7 @@ class Ledger:
         held = dict(self.on.get(node.name, {}))
         for ident in held:
             self.remove(ident)
-        self._note_touched()
+        self._misses.settle()
         self._forget_room(node.name)
         self.nodes[node.name] = node
         self._taken = None
@@ -99,7 +95,7 @@ class Ledger:
         if name in self.nodes:
             for ident in list(self.on[name]):
                 self.remove(ident)
-            self._note_touched()
+            self._misses.settle()
             self._forget_room(name)
             self._members.clear()
             del self.nodes[name], self.on[name], self._present[name], self._free[name]
@@ -125,7 +121,7 @@ class Ledger:
         """Drop what is kept about the kinds of an app none of whose containers is placed."""
         gone = [k for k in self._alike.get((f"app:{app}", app), ()) if not k.nodes]
         for kind in gone:
-            self._note(kind, self._touched.pop(kind, ()))
+            self._misses.forget(kind)
             del self.kinds[kind.tags, kind.app]
             self._bearing.pop(kind, None)
             for at in _keys_of(kind):
@@ -166,7 +162,7 @@ class Ledger:
         else:
             del kind.nodes[node]
             self._present[node].remove(kind)
-        self._touched[kind].add(node)
+        self._misses.touch(kind, node)
         self.count(kind, node, by)
 
     def count(self, kind: Kind, node: str, by: int) -> None:
@@ -239,8 +235,7 @@ class Ledger:
         for key in _keys(rule):
             _drop(self._counting, key, rule)
         del self._subject_kinds[id(rule)]
-        self._missed.pop(id(rule), None)
-        self._unsettled.pop(id(rule), None)
+        self._misses.forget_rule(rule)
         for expr, group in _watched(rule.constraint):
             watch = self._watches[expr, group]
             watch.users -= 1
@@ -268,55 +263,8 @@ class Ledger:
         return found
 
     def misses(self) -> Iterator[tuple[Rule, Kind, str, float]]:
-        """Every rule that placed containers miss, with their kind and node, and how far.
-
-        Only what may be another than at the last look is judged again.
-        """
-        self._note_touched()
-        for key, rule in self._rules.items():
-            if key not in self._missed:
-                self._missed[key] = {}
-                subjects = self._subject_kinds[key]
-                self._judge(rule, ((kind, node) for kind in subjects for node in kind.nodes))
-            elif key in self._unsettled:
-                nodes = self._nodes_in(self._unsettled[key])
-                self._judge(rule, self._subjects_on(rule, nodes))
-        for kind, node in self._arrived:
-            if node in kind.nodes:
-                for rule in self.bearing(kind)[0]:
-                    self._judge(rule, ((kind, node),))
-        self._unsettled.clear()
-        self._arrived.clear()
-        for key, missed in self._missed.items():
-            for (kind, node), extent in missed.items():
-                yield self._rules[key], kind, node, extent
-
-    def _note_touched(self) -> None:
-        """Note what has to be judged again, while the nodes are in the sets they are in."""
-        for kind, nodes in self._touched.items():
-            self._note(kind, nodes)
-        self._touched.clear()
-
-    def _note(self, kind: Kind, nodes: Iterable[str]) -> None:
-        subject, counting = self.bearing(kind)
-        for node in nodes:
-            if node in kind.nodes:
-                self._arrived.add((kind, node))
-            else:
-                self._arrived.discard((kind, node))
-                for rule in subject:
-                    self._missed.get(id(rule), {}).pop((kind, node), None)
-            for rule in counting:
-                self._unsettled[id(rule)].update(self._sets(rule, node))
-
-    def _judge(self, rule: Rule, placed: Iterable[tuple[Kind, str]]) -> None:
-        missed = self._missed[id(rule)]
-        for kind, node in placed:
-            extent = self.extent(rule, kind, node, counted=True)
-            if extent > EPSILON:
-                missed[kind, node] = extent
-            else:
-                missed.pop((kind, node), None)
+        """Every rule that placed containers miss, with their kind and node, and how far."""
+        return self._misses.look()
 
     def kinds_of(self, app: str) -> Collection[Kind]:
         """The kinds of an app's containers."""
@@ -409,16 +357,17 @@ class Ledger:
 
     def _near(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
         """Placed subjects of a rule on ``nodes``, or in a set of one of its groups with one."""
-        sets = {at for node in nodes for at in self._sets(rule, node)}
-        return self._subjects_on(rule, self._nodes_in(sets).union(nodes))
+        sets = {at for node in nodes for at in self.sets_of(rule, node)}
+        return self.subjects_on(rule, self.nodes_in(sets).union(nodes))
 
-    def _sets(self, rule: Rule, node: str) -> Iterator[tuple[str, str]]:
+    def sets_of(self, rule: Rule, node: str) -> Iterator[tuple[str, str]]:
         """The sets that hold a node, of the groups that a rule is over; each with its group."""
         for group in {atom.group for atom in rule.constraint.atoms()}:
             for name in self.nodes[node].sets_of(group):
                 yield group, name
 
-    def _nodes_in(self, sets: Iterable[tuple[str, str]]) -> set[str]:
+    def nodes_in(self, sets: Iterable[tuple[str, str]]) -> set[str]:
+        """Nodes that any of these sets holds, each given with its group."""
         nodes: set[str] = set()
         for group, name in sets:
             if group != NODE:
@@ -427,7 +376,14 @@ class Ledger:
                 nodes.add(name)
         return nodes
 
-    def _subjects_on(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
+    def subjects(self, rule: Rule) -> Iterator[tuple[Kind, str]]:
+        """Placed subjects of a rule: their kinds, and where there are any."""
+        for kind in self._subject_kinds[id(rule)]:
+            for node in kind.nodes:
+                yield kind, node
+
+    def subjects_on(self, rule: Rule, nodes: Collection[str]) -> Iterator[tuple[Kind, str]]:
+        """The same, on these nodes."""
         subjects = self._subject_kinds[id(rule)]
         if len(subjects) > sum(len(self._present[where]) for where in nodes):
             for where in nodes:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from colchis.model.cluster import Container, ContainerId
 from colchis.model.constraints import Rule
 from colchis.model.plan import Violation
-from colchis_master.constraints.ledger import EPSILON, Ledger
+from colchis_master.constraints.counts import EPSILON
+from colchis_master.constraints.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, eq=False)

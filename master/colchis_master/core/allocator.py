@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from colchis.model.app import Kind as AppKind
 from colchis.model.cluster import Container
 from colchis_master.constraints.choice import LOOKS, place_each
-from colchis_master.constraints.ledger import EPSILON
+from colchis_master.constraints.counts import EPSILON
 from colchis_master.core.entries import ContainerEntry
 from colchis_master.core.state import State
 

@@ -8,7 +8,7 @@ themselves: what they have done would be lost.
 
 from colchis.model.app import Kind
 from colchis_master.constraints.choice import choose
-from colchis_master.constraints.ledger import EPSILON
+from colchis_master.constraints.counts import EPSILON
 from colchis_master.core.allocator import Allocator
 from colchis_master.core.containers import Containers, same_but_count
 from colchis_master.core.copies import GRACE, Copies

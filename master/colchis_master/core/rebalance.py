@@ -4,7 +4,7 @@ Moves are proposed elsewhere, on a snapshot (``colchis_master.lra.rebalance``), 
 the state of the moment in which each begins; ``copies`` carries them out.
 """
 
-from colchis_master.constraints.ledger import EPSILON
+from colchis_master.constraints.counts import EPSILON
 from colchis_master.core.copies import Copies
 from colchis_master.core.entries import ContainerEntry
 from colchis_master.core.events import FindMoves, MakeMoves, Move
