@@ -34,6 +34,11 @@ def change_record(path: Path, seq: int) -> None:
     db.close()
 
 
+def tidy_up(journal: Journal) -> None:
+    while journal.untidy:
+        journal.tidy()
+
+
 def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     path = tmp_path / "state" / "journal.db"
     filled(path)
@@ -85,8 +90,7 @@ def test_a_snapshot_takes_the_place_of_records(
     journal = Journal(path)
     for number in range(100):
         journal.write([record(0, f"n{number}"), record(1)])
-        while journal.untidy:
-            journal.tidy()
+        tidy_up(journal)
     journal.close()
     db = sqlite3.connect(path)
     (left,) = db.execute("SELECT count(*) FROM records").fetchone()
@@ -226,8 +230,7 @@ def test_after_a_failure_in_tidying_nothing_is_written_any_more(tmp_path: Path) 
     journal.write([record(0)])
     journal._db.execute("PRAGMA query_only=1")
     with pytest.raises(JournalError, match="cannot be written"):
-        while journal.untidy:
-            journal.tidy()
+        tidy_up(journal)
     journal._db.execute("PRAGMA query_only=0")
     with pytest.raises(JournalError, match="could not be written before"):
         journal.write([record(1)])
@@ -245,8 +248,7 @@ def test_events_are_trimmed_also_where_each_life_is_short(
         journal = Journal(tmp_path / "journal.db")
         for number in range(8):
             journal.write([record(number)], [{"seq": 8 * life + number + 1, "text": "e"}])
-            while journal.untidy:
-                journal.tidy()
+            tidy_up(journal)
         assert len(journal.events(1000)) <= 10 + 8
         journal.close()
 
@@ -261,8 +263,7 @@ def test_a_compaction_has_its_own_log_brought_in(
     journal = Journal(path)
     for number in range(10):
         journal.write([record(number) for number in range(50 * number, 50 * number + 50)])
-        while journal.untidy:
-            journal.tidy()
+        tidy_up(journal)
     log = path.with_name("journal.db-wal")
     before = log.stat().st_size
     monkeypatch.setattr(module, "COMPACT_AFTER", -1_000)

@@ -59,6 +59,17 @@ def containers(placed: list[tuple[str, frozenset[str], str]]) -> list[tuple[Cont
     ]
 
 
+def a_ledger(rules: list[Rule], placed: list[tuple[str, frozenset[str], str]]) -> Ledger:
+    ledger = Ledger()
+    for node in NODES:
+        ledger.put_node(node)
+    for rule in rules:
+        ledger.add_rule(rule)
+    for container, where in containers(placed):
+        ledger.add(container, where)
+    return ledger
+
+
 def as_cluster(ledger: Ledger) -> Cluster:
     held = tuple(c for on in ledger.on.values() for c in on.values())
     return Cluster(tuple(ledger.nodes.values()), held, dict(ledger.home), tuple(ledger.rules))
@@ -155,13 +166,7 @@ def test_violations_are_those_of_the_checker_at_every_look(steps: list[tuple[str
 def test_cost_is_what_a_placement_adds(
     placed: list[tuple[str, frozenset[str], str]], rules: list[Rule], tags: frozenset[str]
 ) -> None:
-    ledger = Ledger()
-    for node in NODES:
-        ledger.put_node(node)
-    for rule in rules:
-        ledger.add_rule(rule)
-    for container, where in containers(placed):
-        ledger.add(container, where)
+    ledger = a_ledger(rules, placed)
     new = Container.of("a/new/0", tags, Resources.of(cpus=1))
     before = judge(as_cluster(ledger))
     for node in NODES:
@@ -185,13 +190,7 @@ def test_what_a_placement_changes_is_among_the_misses_near_it(
     more: list[tuple[str, frozenset[str], str]],
     rules: list[Rule],
 ) -> None:
-    ledger = Ledger()
-    for node in NODES:
-        ledger.put_node(node)
-    for rule in rules:
-        ledger.add_rule(rule)
-    for container, where in containers(placed):
-        ledger.add(container, where)
+    ledger = a_ledger(rules, placed)
     nodes = {where for _, _, where in more}
     before, near_before = _hard_misses(ledger), _hard_misses_near(ledger, nodes)
     for container, where in containers(placed + more)[len(placed) :]:
