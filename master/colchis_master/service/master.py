@@ -129,7 +129,7 @@ class Master:
         for problem in left_out:
             log.error("a record of the journal is left out", problem=problem)
         self.turns = Turns(_soon, self._not_kept)
-        self._listens = self._collects = self._tidies = False
+        self._listens = False
         self._outbox = Outbox(
             self._write,
             self.feed,
@@ -189,25 +189,23 @@ class Master:
         """Give the core an event; what it says is carried out once what must be durable is."""
         instructions = self.core.handle(time.monotonic(), event)
         self._outbox.put(instructions, time.time(), _haste(event, instructions))
-        if not self._collects and gc.get_count()[0] > GARBAGE[0]:
-            self._collects = True
-            self.turns.put(self._collect)
+        if gc.get_count()[0] > GARBAGE[0]:
+            self.turns.put_once(self._collect)
 
     def _write(self, records: Sequence[Record], events: Sequence[Mapping[str, Any]]) -> None:
         self._journal.write(records, events)
-        if not self._tidies and self._journal.untidy:
-            self._tidies = True
-            self.turns.put(self._tidy)
+        self._tidy_if_due()
 
     def _tidy(self) -> None:
         self._journal.tidy()
-        self._tidies = self._journal.untidy
-        if self._tidies:
-            self.turns.put(self._tidy)
+        self._tidy_if_due()
+
+    def _tidy_if_due(self) -> None:
+        if self._journal.untidy:
+            self.turns.put_once(self._tidy)
 
     def _collect(self) -> None:
         """Here, where no task waits for it."""
-        self._collects = False
         full = [
             n
             for n, (count, most) in enumerate(zip(gc.get_count(), GARBAGE, strict=True))

@@ -29,6 +29,7 @@ class Turns:
         self._soon = soon
         self._fail = fail
         self._pieces: deque[Piece] = deque()
+        self._once: set[Piece] = set()
         self._expected = False
         self._passed = 0
         self._closed = False
@@ -45,6 +46,12 @@ class Turns:
         self._pieces.append(piece)
         if len(self._pieces) == 1:
             self._soon(self._next)
+
+    def put_once(self, piece: Piece) -> None:
+        """The same, unless it waits for its turn already."""
+        if piece not in self._once:
+            self._once.add(piece)
+            self.put(piece)
 
     def first(self) -> None:
         """What is ready by the loop's next turn goes before the next piece."""
@@ -72,6 +79,7 @@ class Turns:
         self._expected = False
         self._passed = 0
         piece = self._pieces.popleft()
+        self._once.discard(piece)
         if self._pieces:
             self._soon(self._next)
         try:

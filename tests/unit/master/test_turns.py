@@ -40,6 +40,21 @@ def test_each_turn_of_the_loop_does_one_piece() -> None:
     assert loop.done == [[], [0], [1], [2], []]
 
 
+def test_a_piece_that_waits_already_can_be_left_at_that() -> None:
+    loop = Loop()
+
+    def piece() -> None:
+        loop.done[-1].append(1)
+        if len(loop.done) == 2:
+            loop.turns.put_once(piece)
+
+    for _ in range(3):
+        loop.turns.put_once(piece)
+    for _ in range(4):
+        loop.end_turn()
+    assert loop.done == [[], [1], [1], [], []]
+
+
 def test_what_has_just_arrived_goes_first() -> None:
     loop = Loop()
     loop.put(1)
